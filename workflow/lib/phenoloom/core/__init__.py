@@ -1,0 +1,1 @@
+"""What every stage shares: tables, images, provenance, ledger, job context, names, wells, code fingerprints."""
