@@ -1,0 +1,1 @@
+"""The single-cell table: compartments joined per site, filters per cell, counted losses."""
