@@ -1,0 +1,1 @@
+"""How well profiles tell perturbations and mechanisms apart: retrieval, classification, activity, controls, dose."""
