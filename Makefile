@@ -1,0 +1,51 @@
+# phenoloom: `make demo` runs the demo study, `make test` the tests; both build what they need first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+STUDY ?= config/config.yaml
+TARGET ?= all
+BUILD = $(PYTHON) workflow/envs/build.py
+MAIN = env="$$($(BUILD) main cellprofiler)"; export PATH="$$env/bin:$$PATH" PYTHONPATH="$(CURDIR)/workflow/lib"
+LINT = lint="$$($(BUILD) lint)"; export PATH="$$lint/bin:$$PATH"
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+env: ## build the environments; the last line is the path of the main one
+	@$(BUILD) main cellprofiler
+
+demo: ## run the demo study and print where its report is
+	@$(MAIN); python -m phenoloom run config/config.yaml all --cores $(CORES)
+
+prepare: ## fetch and index the images of STUDY
+	@$(MAIN); python -m phenoloom prepare $(STUDY)
+
+preflight: ## list everything wrong with the inputs of STUDY, and what it will cost
+	@$(MAIN); python -m phenoloom run $(STUDY) preflight --cores $(CORES)
+
+run: ## run TARGET (default all) of STUDY
+	@$(MAIN); python -m phenoloom run $(STUDY) $(TARGET) --cores $(CORES)
+
+dry-run: ## show what would run for STUDY
+	@$(MAIN); python -m phenoloom run $(STUDY) $(TARGET) --cores $(CORES) --dry-run --quiet rules
+
+test: ## run the tests (under half an hour on 2 cores)
+	@$(MAIN); python -m pytest -m "not slow" --durations=10
+
+test-full: ## run all tests, the long ones too
+	@$(MAIN); python -m pytest --durations=20
+
+lint: ## check format and style
+	@$(LINT); ruff check .; ruff format --check .; snakefmt --check Snakefile workflow/rules
+	@$(MAIN); snakemake --lint
+
+format: ## format the code
+	@$(LINT); ruff check --fix .; ruff format .; snakefmt Snakefile workflow/rules
+
+docs: ## write config/README.md from the schemas
+	@$(MAIN); python -m phenoloom reference > config/README.md
+
+.PHONY: help env demo prepare preflight run dry-run test test-full lint format docs

@@ -1,0 +1,114 @@
+"""Read and check the config of a study: one list of everything wrong, each with its place and the nearest known key."""
+
+import difflib
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from phenoloom.config.schema import study_schema, with_defaults
+from phenoloom.core.errors import InputError
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A safe loader that rejects a key given twice, which YAML would silently overwrite."""
+
+
+def _mapping(loader, node, deep=False):
+    keys = [loader.construct_object(key, deep=deep) for key, _ in node.value]
+    doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if doubled:
+        raise InputError(f"line {node.start_mark.line + 1}: the key {', '.join(doubled)} is given twice")
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_config(path):
+    """Read, check and complete a study's YAML file. Raises InputError naming the file and everything wrong with it."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; name the YAML file of a study, such as config/config.yaml")
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a safe loader
+    except InputError as error:
+        raise InputError(f"{path}, {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise InputError(f"{path}{line} is not valid YAML; check indentation and quotes") from error
+    return complete(config, str(path))
+
+
+def complete(config, source="the config"):
+    """Check a config dict against the schema and return it with all defaults. Raises InputError listing all errors."""
+    if not isinstance(config, dict) or not config:
+        raise InputError(f"{source} is empty; start from config/template.yaml")
+    schema = study_schema()
+    problems = sorted({text for error in Draft202012Validator(schema).iter_errors(config) for text in _say(error)})
+    if problems:
+        raise InputError(f"{source} has {len(problems)} error(s):\n  " + "\n  ".join(problems))
+    full = with_defaults(config, schema)
+    problems = _cross_check(full)
+    if problems:
+        raise InputError(f"{source} has {len(problems)} error(s):\n  " + "\n  ".join(problems))
+    return full
+
+
+def _say(error):
+    """Sentences for one schema error; those of the closest alternative where there are several."""
+    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        for key in error.instance:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, 1, 0.5)
+                hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(known))}"
+                yield f"{place}: unknown key '{key}'; {hint}"
+        return
+    if error.validator in ("oneOf", "anyOf") and error.context:
+        branches = {}
+        for inner in error.context:
+            branches.setdefault(inner.schema_path[0], []).append(inner)
+        fitting = min(branches.values(), key=lambda errors: (_distance(errors), len(errors)))
+        for inner in fitting:
+            yield from _say(inner)
+        return
+    if error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        yield f"{place}: missing key {', '.join(repr(key) for key in missing)}"
+    elif error.validator == "enum":
+        near = difflib.get_close_matches(str(error.instance), [str(item) for item in error.validator_value], 1, 0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        yield f"{place}: {error.instance!r} is none of {', '.join(map(repr, error.validator_value))}{hint}"
+    elif error.validator == "type":
+        yield f"{place}: {error.instance!r} is not of type {error.validator_value}"
+    else:
+        yield f"{place}: {error.message}"
+
+
+def _distance(errors):
+    """How far an alternative is from what was written: a wrong type or constant at its top is furthest."""
+    return max(
+        10 - len(error.path) if error.validator in ("type", "const") else len(error.path) == 0 for error in errors
+    )
+
+
+def _cross_check(config):
+    """What the schema cannot say: references between blocks."""
+    problems = []
+    for name, dataset in config["datasets"].items():
+        place = f"datasets.{name}"
+        sources = [key for key in ("plates", "simulate") if dataset.get(key)]
+        if len(sources) > 1:
+            problems.append(f"{place}: give either 'plates' or 'simulate', not both")
+        if not sources and not dataset.get("representations"):
+            problems.append(f"{place}: give 'plates' (images), 'simulate' or 'representations' (tables that exist)")
+        if sources and not dataset.get("channels"):
+            problems.append(f"{place}: missing key 'channels'")
+        if dataset.get("plates") and not dataset.get("images"):
+            problems.append(f"{place}: missing key 'images' (the format of the file names)")
+        if "cellprofiler" in dataset.get("representations", {}):
+            problems.append(f"{place}.representations: the name 'cellprofiler' is taken; choose another")
+    return problems

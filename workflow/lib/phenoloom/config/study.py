@@ -1,0 +1,166 @@
+"""What the DAG asks of a study: its datasets, plates, batches of sites, representations, profiles and evaluations.
+
+Cheap on purpose: it is built each time Snakemake starts, also in every job.
+"""
+
+import functools
+
+from phenoloom.cellprofiler import batches
+from phenoloom.core.errors import InputError
+from phenoloom.core.names import encode
+from phenoloom.evaluation import plan
+from phenoloom.ingest import geometry
+from phenoloom.simulate import design
+
+
+class Study:
+    """A completed config together with the folder of its results. Plates are named by their encoded identifiers."""
+
+    def __init__(self, config, results):
+        self.config = config
+        self.results = results
+
+    def datasets(self):
+        """Names of all datasets, in the config's order."""
+        return list(self.config["datasets"])
+
+    def dataset(self, dataset):
+        """The completed block of one dataset."""
+        return self.config["datasets"][dataset]
+
+    def image_datasets(self):
+        """Datasets that have images."""
+        return [name for name in self.datasets() if self.has_images(name)]
+
+    def has_images(self, dataset):
+        """Whether a dataset starts from images (and not only from tables that exist already)."""
+        return bool(self.dataset(dataset).get("plates")) or self.simulated(dataset)
+
+    def simulated(self, dataset):
+        """Whether a rule makes the images."""
+        return bool(self.dataset(dataset).get("simulate"))
+
+    def channels(self, dataset):
+        """Channel names, in the config's order."""
+        return list(self.dataset(dataset).get("channels") or {})
+
+    def plates(self, dataset):
+        """Encoded names of the plates of a dataset, in the order of its table."""
+        return list(self._sites(dataset))
+
+    def batches(self, dataset, plate):
+        """Identifiers of the batches of sites of a plate: 0001, 0002, ..."""
+        return [f"{number:04d}" for number in range(1, len(self._sites(dataset)[plate]) + 1)]
+
+    def sites(self, dataset, plate, batch):
+        """(well, site) pairs of one batch of a plate whose geometry is declared."""
+        return self._declared(dataset)[plate][int(batch) - 1]
+
+    def n_sites(self, dataset, plate, batch=None):
+        """Number of sites of a plate or of one of its batches."""
+        counts = self._sites(dataset)[plate]
+        return sum(counts) if batch is None else counts[int(batch) - 1]
+
+    def image_shape(self, dataset):
+        """(height, width) of the images in pixels: from the index where there is one, else as declared."""
+        summary = self._summary(dataset)
+        found = next(iter(summary.values()), None)
+        if found and found.get("height"):
+            return int(found["height"]), int(found["width"])
+        declared = self._geometry(dataset) or {}
+        return int(declared.get("height") or 1080), int(declared.get("width") or 1080)
+
+    def megapixels(self, dataset):
+        """Size of one image plane in millions of pixels."""
+        height, width = self.image_shape(dataset)
+        return height * width / 1e6
+
+    def pipeline(self, dataset):
+        """The completed CellProfiler block of a dataset, or None."""
+        return (self.dataset(dataset).get("features") or {}).get("cellprofiler")
+
+    def illuminated(self, dataset):
+        """Channels that have an illumination function."""
+        block = self.dataset(dataset).get("illumination") or {"method": "none"}
+        return [] if block["method"] == "none" else self.channels(dataset)
+
+    def representations(self, dataset):
+        """Names of the representations of a dataset: computed ones first, then those that entered as tables."""
+        computed = ["cellprofiler"] if self.has_images(dataset) and self.pipeline(dataset) else []
+        return computed + list(self.dataset(dataset).get("representations") or {})
+
+    def entered(self, dataset, representation):
+        """Whether a representation is a table that existed already."""
+        return representation in (self.dataset(dataset).get("representations") or {})
+
+    def level(self, dataset, representation):
+        """Level of the units that a representation starts with: cells, sites, wells or treatments."""
+        if not self.entered(dataset, representation):
+            return "cells"
+        block = self.dataset(dataset)["representations"][representation]
+        return "cells" if block.get("folders") else block["level"]
+
+    def units(self, dataset, representation):
+        """Plates of a representation, one table each; the pseudo plate `all` for tables that entered."""
+        return ["all"] if self.entered(dataset, representation) else self.plates(dataset)
+
+    def profiles(self):
+        """Names of the profile chains."""
+        return list(self.config["profiles"])
+
+    def combinations(self):
+        """(dataset, representation, profile) for everything that is profiled."""
+        chains = self.config["profiles"]
+        return [
+            (dataset, representation, profile)
+            for dataset in self.datasets()
+            for representation in self.representations(dataset)
+            for profile in chains
+        ]
+
+    def evaluations(self):
+        """(evaluation, dataset, representation, profile) for every row of the evaluation table."""
+        return plan.combinations(self.config["evaluation"], self.combinations())
+
+    def _geometry(self, dataset):
+        block = self.dataset(dataset)
+        return design.geometry(block["simulate"]) if self.simulated(dataset) else block.get("geometry")
+
+    def _batch_size(self, dataset):
+        block = self.pipeline(dataset)
+        if not block:
+            return batches.DEFAULT_SIZE
+        return batches.batch_size(block["minutes_per_job"], block["seconds_per_site"])
+
+    @functools.cache
+    def _summary(self, dataset):
+        """What `prepare` found on disk: plate -> {sites: [n per batch], width, height, ...}; empty before it ran."""
+        if self.simulated(dataset):
+            return {}
+        return geometry.read_summary(f"{self.results}/{dataset}/index/summary.json")
+
+    @functools.cache
+    def _declared(self, dataset):
+        """plate -> batches of (well, site) pairs, from the simulator's design or the declared geometry."""
+        block = self.dataset(dataset)
+        size = self._batch_size(dataset)
+        if self.simulated(dataset):
+            return {encode(plate): batches.assign(sites, size) for _, plate, sites in design.plates(block["simulate"])}
+        declared = block.get("geometry")
+        if not declared:
+            raise InputError(
+                f"the images of dataset {dataset} are not indexed yet: run `make prepare STUDY=...` "
+                "(or `python -m phenoloom prepare CONFIG`) first, or declare the dataset's geometry"
+            )
+        split = batches.assign(geometry.sites(declared), size)
+        return {encode(plate): split for _, plate, *_ in geometry.read_plates(block["plates"])}
+
+    @functools.cache
+    def _sites(self, dataset):
+        """plate -> number of sites of each batch."""
+        if not self.has_images(dataset):
+            return {}
+        summary = self._summary(dataset)
+        if summary:
+            return {plate: found["sites"] for plate, found in summary.items()}
+        return {plate: [len(batch) for batch in split] for plate, split in self._declared(dataset).items()}

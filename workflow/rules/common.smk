@@ -1,0 +1,65 @@
+"""What all rules share: the checked config, the study, and helpers for params, code fingerprints and resources."""
+
+from phenoloom.config.loading import complete
+from phenoloom.config.study import Study
+from phenoloom.core.code import fingerprint
+from phenoloom.core.errors import InputError
+from phenoloom.core.names import PATTERN
+
+try:
+    config.update(complete(dict(config), ", ".join(map(str, workflow.configfiles)) or "the config"))
+except InputError as error:
+    raise WorkflowError(str(error))
+
+
+pathvars:
+    results=f"results/{config['study']}",
+    logs=f"results/{config['study']}/logs",
+    benchmarks=f"results/{config['study']}/benchmarks",
+
+
+study = Study(config, f"results/{config['study']}")
+
+
+wildcard_constraints:
+    dataset="[A-Za-z0-9_-]+",
+    channel="[A-Za-z0-9_-]+",
+    representation="[A-Za-z0-9_-]+",
+    profile="[A-Za-z0-9_-]+",
+    evaluation="[A-Za-z0-9_-]+",
+    plate=PATTERN,
+    batch="[0-9]{4,}",
+
+
+def option(path):
+    """Params function: the value at a config path such as `datasets/{dataset}/illumination`, None where absent."""
+
+    def look_up(wildcards):
+        value = config
+        for part in path.split("/"):
+            value = value.get(part.format(**dict(wildcards.items()))) if value is not None else None
+        return value
+
+    return look_up
+
+
+def code_of(script, environment):
+    """Fingerprint of a rule: its script, the library code that it imports, and the pins of its environment."""
+    folder = f"{workflow.basedir}/workflow"
+    return fingerprint(f"{folder}/scripts/{script}.py", pins=[f"{folder}/envs/{environment}.yaml"])
+
+
+def memory(base_mb, per_item_mb=0, items=None):
+    """Resources function: base + items x per_item in MB, from the study's counts; more at each attempt."""
+
+    def mem_mb(wildcards, attempt=1):
+        return int(attempt * (base_mb + (per_item_mb * items(wildcards) if items else 0)))
+
+    return mem_mb
+
+
+def for_images(path):
+    """Paths for every plate of every dataset with images: `{dataset}` and `{plate}` filled in."""
+    return [
+        path.format(dataset=dataset, plate=plate) for dataset in study.image_datasets() for plate in study.plates(dataset)
+    ]
