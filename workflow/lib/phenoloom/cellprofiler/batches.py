@@ -1,5 +1,8 @@
 """Sites grouped into jobs of about the same length; imports nothing, for it runs while the DAG is built."""
 
+#: Sites per job where a dataset has no CellProfiler features to size the jobs by.
+DEFAULT_SIZE = 50
+
 
 def batch_size(minutes_per_job, seconds_per_site):
     """Number of sites that take about `minutes_per_job` at `seconds_per_site`; at least 1.

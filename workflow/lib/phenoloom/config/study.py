@@ -3,8 +3,6 @@
 Cheap on purpose: it is built each time Snakemake starts, also in every job.
 """
 
-import functools
-
 from phenoloom.cellprofiler import batches
 from phenoloom.core.errors import InputError
 from phenoloom.core.names import encode
@@ -19,6 +17,8 @@ class Study:
     def __init__(self, config, results):
         self.config = config
         self.results = results
+        self._summaries = {}
+        self._layouts = {}
 
     def datasets(self):
         """Names of all datasets, in the config's order."""
@@ -46,11 +46,11 @@ class Study:
 
     def plates(self, dataset):
         """Encoded names of the plates of a dataset, in the order of its table."""
-        return list(self._sites(dataset))
+        return list(self._counts(dataset))
 
     def batches(self, dataset, plate):
         """Identifiers of the batches of sites of a plate: 0001, 0002, ..."""
-        return [f"{number:04d}" for number in range(1, len(self._sites(dataset)[plate]) + 1)]
+        return [f"{number:04d}" for number in range(1, len(self._counts(dataset)[plate]) + 1)]
 
     def sites(self, dataset, plate, batch):
         """(well, site) pairs of one batch of a plate whose geometry is declared."""
@@ -58,16 +58,14 @@ class Study:
 
     def n_sites(self, dataset, plate, batch=None):
         """Number of sites of a plate or of one of its batches."""
-        counts = self._sites(dataset)[plate]
+        counts = self._counts(dataset)[plate]
         return sum(counts) if batch is None else counts[int(batch) - 1]
 
     def image_shape(self, dataset):
         """(height, width) of the images in pixels: from the index where there is one, else as declared."""
-        summary = self._summary(dataset)
-        found = next(iter(summary.values()), None)
-        if found and found.get("height"):
-            return int(found["height"]), int(found["width"])
-        declared = self._geometry(dataset) or {}
+        found = next(iter(self._found(dataset).values()), None)
+        block = self.dataset(dataset)
+        declared = found or block.get("simulate") or block.get("geometry") or {}
         return int(declared.get("height") or 1080), int(declared.get("width") or 1080)
 
     def megapixels(self, dataset):
@@ -122,45 +120,44 @@ class Study:
         """(evaluation, dataset, representation, profile) for every row of the evaluation table."""
         return plan.combinations(self.config["evaluation"], self.combinations())
 
-    def _geometry(self, dataset):
-        block = self.dataset(dataset)
-        return design.geometry(block["simulate"]) if self.simulated(dataset) else block.get("geometry")
-
     def _batch_size(self, dataset):
         block = self.pipeline(dataset)
         if not block:
             return batches.DEFAULT_SIZE
         return batches.batch_size(block["minutes_per_job"], block["seconds_per_site"])
 
-    @functools.cache
-    def _summary(self, dataset):
+    def _found(self, dataset):
         """What `prepare` found on disk: plate -> {sites: [n per batch], width, height, ...}; empty before it ran."""
-        if self.simulated(dataset):
-            return {}
-        return geometry.read_summary(f"{self.results}/{dataset}/index/summary.json")
+        if dataset not in self._summaries:
+            path = f"{self.results}/{dataset}/index/summary.json"
+            self._summaries[dataset] = {} if self.simulated(dataset) else geometry.read_summary(path)
+        return self._summaries[dataset]
 
-    @functools.cache
     def _declared(self, dataset):
         """plate -> batches of (well, site) pairs, from the simulator's design or the declared geometry."""
+        if dataset in self._layouts:
+            return self._layouts[dataset]
         block = self.dataset(dataset)
-        size = self._batch_size(dataset)
         if self.simulated(dataset):
-            return {encode(plate): batches.assign(sites, size) for _, plate, sites in design.plates(block["simulate"])}
-        declared = block.get("geometry")
-        if not declared:
+            sites = design.sites(block["simulate"])
+            plates = [plate for _, plate in design.plates(block["simulate"])]
+        elif block.get("geometry"):
+            sites = geometry.sites(block["geometry"])
+            plates = [row[1] for row in geometry.read_plates(block["plates"])]
+        else:
             raise InputError(
                 f"the images of dataset {dataset} are not indexed yet: run `make prepare STUDY=...` "
                 "(or `python -m phenoloom prepare CONFIG`) first, or declare the dataset's geometry"
             )
-        split = batches.assign(geometry.sites(declared), size)
-        return {encode(plate): split for _, plate, *_ in geometry.read_plates(block["plates"])}
+        split = batches.assign(sites, self._batch_size(dataset))
+        self._layouts[dataset] = {encode(plate): split for plate in plates}
+        return self._layouts[dataset]
 
-    @functools.cache
-    def _sites(self, dataset):
+    def _counts(self, dataset):
         """plate -> number of sites of each batch."""
         if not self.has_images(dataset):
             return {}
-        summary = self._summary(dataset)
-        if summary:
-            return {plate: found["sites"] for plate, found in summary.items()}
+        found = self._found(dataset)
+        if found:
+            return {plate: block["sites"] for plate, block in found.items()}
         return {plate: [len(batch) for batch in split] for plate, split in self._declared(dataset).items()}
