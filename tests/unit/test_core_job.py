@@ -1,6 +1,7 @@
 """The job context: errors end in the rule's log, sentences without a traceback, threads within the budget."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -39,7 +40,7 @@ def fake(tmp_path, monkeypatch):
 def test_a_sentence_for_the_user_has_no_traceback(fake):
     with pytest.raises(SystemExit), job(fake):
         raise InputError("plate.csv is empty; write it again")
-    log = open(fake.log[0]).read()
+    log = Path(fake.log[0]).read_text()
     assert "error: plate.csv is empty; write it again" in log
     assert "Traceback" not in log
 
@@ -47,13 +48,13 @@ def test_a_sentence_for_the_user_has_no_traceback(fake):
 def test_other_errors_end_in_the_log_in_full(fake):
     with pytest.raises(SystemExit), job(fake):
         raise KeyError("nucleus")
-    assert "Traceback" in open(fake.log[0]).read()
+    assert "Traceback" in Path(fake.log[0]).read_text()
 
 
 def test_output_of_child_processes_is_in_the_log(fake):
     with job(fake):
         os.system("echo from a child")
-    assert "from a child" in open(fake.log[0]).read()
+    assert "from a child" in Path(fake.log[0]).read_text()
 
 
 def test_a_run_knows_seed_threads_origin_and_true_names(fake, tmp_path):

@@ -31,7 +31,7 @@ def read_config(path):
     if not path.is_file():
         raise InputError(f"{path} does not exist; name the YAML file of a study, such as config/config.yaml")
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a safe loader
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except InputError as error:
         raise InputError(f"{path}, {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
