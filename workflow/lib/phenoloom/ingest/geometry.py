@@ -1,0 +1,135 @@
+"""What is known of a study's images before they are read: declared geometry, the table of plates, counts of the index.
+
+Imports nothing heavy, for it runs while the DAG is built.
+"""
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+from phenoloom.core.errors import InputError
+from phenoloom.core.wells import FORMATS, normalize_well, position, well_name
+
+#: Columns of a table of plates that have a meaning of their own; any other becomes a Metadata_* column of the layout.
+PLATE_COLUMNS = ("dataset", "batch", "plate", "images", "platemap")
+
+
+def sites(geometry):
+    """Sorted (well, site) pairs of a plate from a declared geometry {wells, sites}; sites count from 1.
+
+    wells: number of wells of a standard plate, or a list of names and rectangles such as "B02-G11".
+
+    >>> sites({"wells": ["A01-A02"], "sites": 2})
+    [('A01', 1), ('A01', 2), ('A02', 1), ('A02', 2)]
+    """
+    declared = geometry.get("wells", 96)
+    if isinstance(declared, int):
+        if declared not in FORMATS:
+            raise InputError(f"geometry: there is no standard plate of {declared} wells; list the wells instead")
+        rows, columns = FORMATS[declared]
+        wells = [well_name(row, column) for row in range(rows) for column in range(columns)]
+    else:
+        wells = [well for item in declared for well in _rectangle(item)]
+    return sorted({(well, site) for well in wells for site in range(1, int(geometry.get("sites", 1)) + 1)})
+
+
+def _rectangle(text):
+    first, dash, last = str(text).partition("-")
+    try:
+        if not dash:
+            return [normalize_well(first)]
+        (top, left), (bottom, right) = position(first), position(last)
+    except ValueError as error:
+        raise InputError(f"geometry: {text!r} is neither a well nor a rectangle of wells such as B02-G11") from error
+    return [well_name(row, column) for row in range(top, bottom + 1) for column in range(left, right + 1)]
+
+
+def batch_size(dataset):
+    """Sites per job of a dataset's completed config block."""
+    # The one place where ingest looks ahead: batches are sized for CellProfiler, by far the longest step.
+    from phenoloom.cellprofiler import batches
+
+    block = (dataset.get("features") or {}).get("cellprofiler")
+    if not block:
+        return batches.DEFAULT_SIZE
+    return batches.batch_size(block["minutes_per_job"], block["seconds_per_site"])
+
+
+def read_plates(path, dataset=None):
+    """[(batch, plate, images, platemap)] of a table of plates, in its order; see plate_rows."""
+    return [tuple(row[name] for name in PLATE_COLUMNS[1:]) for row in plate_rows(path, dataset)]
+
+
+def plate_rows(path, dataset=None):
+    """Rows of a table of plates as dicts of text, every column, paths found (see find_path).
+
+    Columns plate and images are required; batch ("1" by default), platemap and dataset (rows of other datasets are
+    left out) are not. Tab, semicolon or comma separated. Raises InputError naming the file and the line.
+    """
+    path = Path(path)
+    rows = []
+    for line, row in enumerate(_read(path), start=2):
+        if dataset is not None and row.get("dataset") and row["dataset"] != dataset:
+            continue
+        row = {"batch": "1", "platemap": "", **{key: value for key, value in row.items() if key != "dataset" and value}}
+        for name in ("plate", "images"):
+            if not row.get(name):
+                raise InputError(f"{path}, line {line}: the column '{name}' is empty; give it for every plate")
+        row["images"] = find_path(row["images"], path.parent)
+        row["platemap"] = find_path(row["platemap"], path.parent) if row["platemap"] else ""
+        rows.append(row)
+    names = [row["plate"] for row in rows]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InputError(f"{path}: the plate {', '.join(doubled)} is listed more than once; plates need distinct names")
+    if not rows:
+        of = f" for dataset {dataset}" if dataset else ""
+        raise InputError(f"{path} lists no plates{of}; add one line per plate")
+    return rows
+
+
+def find_path(text, folder):
+    """Path as written in a table: beside the table when it exists there, else from the working directory.
+
+    Given relative to the working directory where it lies below it, so that no table depends on the machine.
+    """
+    text = os.path.expanduser(text)
+    beside = os.path.join(folder, text)
+    chosen = os.path.normpath(beside if os.path.exists(beside) else text)
+    if os.path.isabs(chosen):
+        here = os.getcwd() + os.sep
+        chosen = chosen.removeprefix(here)
+    return chosen
+
+
+def read_summary(path):
+    """Counts that the index left: {encoded plate: {batch, sites, width, height, dtype}}; {} before it ran."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read; run `python -m phenoloom prepare` to write it again") from error
+
+
+def _read(path):
+    """Rows of a small text table as dicts with lower-case column names; short lines are filled with ''."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; check 'plates' in the study's config") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path} is empty; it needs a header line and one line per plate")
+    separator = max("\t;,", key=lines[0].count)
+    rows = list(csv.reader(lines, delimiter=separator))
+    known = {re.sub(r"\W", "", name): name for name in PLATE_COLUMNS}
+    header = [known.get(name.strip().lower(), name.strip()) for name in rows[0]]
+    missing = [name for name in ("plate", "images") if name not in header]
+    if missing:
+        raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}")
+    return [dict(zip(header, [cell.strip() for cell in row] + [""] * len(header), strict=False)) for row in rows[1:]]
