@@ -1,0 +1,220 @@
+"""Dose-response of single features: monotonicity per compound and, where it can be told, the half-effective dose."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from phenoloom.core.tables import feature_columns
+from phenoloom.evaluation.features import DISTANCE_TO_CONTROLS, distance_to_controls, named_features
+from phenoloom.evaluation.intervals import adjusted, exact_share
+from phenoloom.evaluation.results import Result, row
+from phenoloom.evaluation.units import choose, is_control, text
+
+_FIT_COLUMNS = ["ec50", "ec50_low", "ec50_high", "hill", "bottom", "top", "r_squared"]
+
+
+def spearman(doses, values, permutations=1000, seed=0):
+    """Spearman's rho of each column with the dose, and its two-sided p-value by permuting the doses.
+
+    doses: (n,) floats. values: (n, d) finite floats. Returns rho (d,), p (d,); NaN where a column or the doses are
+    constant.
+    """
+    ranks = _standardized(stats.rankdata(values, axis=0))
+    dose = _standardized(stats.rankdata(doses)[:, None])[:, 0]
+    rho = dose @ ranks / len(dose)
+    rng = np.random.default_rng(seed)
+    larger = np.zeros(values.shape[1])
+    for start in range(0, permutations, 200):
+        count = min(200, permutations - start)
+        shuffled = rng.permuted(np.tile(dose, (count, 1)), axis=1)
+        larger += (np.abs(shuffled @ ranks / len(dose)) >= np.abs(rho) - 1e-12).sum(axis=0)
+    return rho, np.where(np.isfinite(rho), (1 + larger) / (1 + permutations), np.nan)
+
+
+def _standardized(ranks):
+    centred = ranks - ranks.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return centred / centred.std(axis=0)
+
+
+def four_parameter_logistic(log_dose, bottom, top, log_ec50, hill):
+    """bottom + (top - bottom) / (1 + 10^(hill (log EC50 - log dose)))."""
+    return bottom + (top - bottom) / (1 + 10 ** np.clip(hill * (log_ec50 - log_dose), -300, 300))
+
+
+def fit_half_effective_dose(doses, values, confidence=0.95):
+    """Fit a four-parameter logistic and say the half-effective dose only where the data tell it.
+
+    doses: (n,) positive floats; values: (n,). Returns a dict with ec50, ec50_low, ec50_high, hill, bottom, top,
+    r_squared, note. EC50 is NaN, with the reason in note, for fewer than five distinct doses; when the curve explains
+    no more than chance (F test against a constant, 5 %); when EC50 lies outside the doses; when its interval is wider
+    than their range; or when no plateau is reached (less than 60 % of the fitted span lies within the doses).
+    """
+    result = dict.fromkeys(_FIT_COLUMNS, np.nan)
+    if len(np.unique(doses)) < 5 or len(doses) < 6:
+        return {**result, "note": "fewer than five doses: no curve fitted"}
+    log_dose, spread = np.log10(doses), np.ptp(values)
+    if spread == 0:
+        return {**result, "note": "constant: no curve fitted"}
+    low, high = log_dose.min(), log_dose.max()
+    scaled = (values - values.min()) / spread
+    bounds = ([-5, -5, low - 3, 0.1], [6, 6, high + 3, 10])
+    best = None
+    for rising in (True, False):
+        for middle in np.quantile(log_dose, [0.3, 0.5, 0.7]):
+            start = [0.0, 1.0, middle, 1.0] if rising else [1.0, 0.0, middle, 1.0]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optimize.OptimizeWarning)
+                try:
+                    found, covariance = optimize.curve_fit(
+                        four_parameter_logistic, log_dose, scaled, start, bounds=bounds, maxfev=2000
+                    )
+                except RuntimeError:
+                    continue
+            residual = np.sum((scaled - four_parameter_logistic(log_dose, *found)) ** 2)
+            if best is None or residual < best[0] - 1e-12:
+                best = residual, found, covariance
+    if best is None:
+        return {**result, "note": "the fit did not converge"}
+    residual, (bottom, top, log_ec50, hill), covariance = best
+    total = np.sum((scaled - scaled.mean()) ** 2)
+    freedom = len(values) - 4
+    result |= {"hill": hill, "bottom": bottom * spread + values.min(), "top": top * spread + values.min()}
+    result["r_squared"] = 1 - residual / total
+    f_value = (total - residual) / 3 / max(residual / freedom, 1e-300)
+    if stats.f.sf(f_value, 3, freedom) > 0.05:
+        return {**result, "note": "no more than chance: EC50 not told"}
+    if not low < log_ec50 < high:
+        return {**result, "note": "EC50 outside the tested doses"}
+    half = stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(covariance[2, 2])
+    if not np.isfinite(half) or 2 * half > high - low:
+        return {**result, "note": "the interval of EC50 is wider than the tested doses"}
+    reached = np.ptp(four_parameter_logistic(np.array([low, high]), bottom, top, log_ec50, hill))
+    if reached < 0.6 * abs(top - bottom):
+        return {**result, "note": "no plateau within the tested doses: EC50 not told"}
+    result |= {"ec50": 10**log_ec50, "ec50_low": 10 ** (log_ec50 - half), "ec50_high": 10 ** (log_ec50 + half)}
+    return {**result, "note": ""}
+
+
+def dose_response(
+    table,
+    features=(),
+    compound="Perturbation",
+    dose="Concentration",
+    fit=False,
+    min_doses=3,
+    samples="",
+    threshold=0.05,
+    permutations=1000,
+    bootstrap=1000,
+    seed=0,
+):
+    """Whether features rise or fall with the dose of each compound.
+
+    table: wells (or treatments) with a numeric column `dose`; controls and rows without a dose are left out. features:
+    names
+    or patterns of the features that count: they alone stand in the summary; `Distance_To_Controls` (how far a well lies
+    from the negative controls, over all features) may be one of them. None: the details hold all features, the summary
+    the distance to the controls. Spearman's rho, p by permuting doses within the compound, q over all rows of a
+    feature.
+    fit: also a four-parameter logistic for the named features. Returns a Result with one row per compound and feature.
+    """
+    table = choose(table, samples)
+    wanted = [name for name in features if name != DISTANCE_TO_CONTROLS]
+    names = named_features(table, wanted) if wanted else ([] if features else feature_columns(table))
+    named = names if features else []
+    values = table[names].to_numpy(dtype=np.float64)
+    notes = []
+    if not features or DISTANCE_TO_CONTROLS in features:
+        distance = distance_to_controls(table)
+        if distance is None:
+            notes.append("too few negative controls for the distance to them")
+        else:
+            names, values = [*names, DISTANCE_TO_CONTROLS], np.column_stack([values, distance])
+            named = [*named, DISTANCE_TO_CONTROLS]
+    compounds = np.where(is_control(table), "", text(table, compound))
+    doses = pd.to_numeric(pd.Series(text(table, dose)), errors="coerce").to_numpy(dtype=float)
+    details, left_out = [], []
+    for place, name in enumerate(sorted(set(compounds) - {""})):
+        rows = np.flatnonzero((compounds == name) & np.isfinite(doses))
+        if len(np.unique(doses[rows])) < min_doses:
+            left_out.append({"compound": name, "n_wells": len(rows), "note": f"fewer than {min_doses} doses"})
+            continue
+        details.extend(
+            _of_compound(name, doses[rows], values[rows], names, named, fit, permutations, bootstrap, seed, place)
+        )
+    columns = ["compound", "feature", "n_wells", "n_doses", "rho", "low", "high", "pvalue", "qvalue", "note"]
+    columns = [*columns, *(_FIT_COLUMNS if fit else [])]
+    frame = pd.DataFrame(details, columns=columns)
+    if len(frame):
+        frame["qvalue"] = frame.groupby("feature")["pvalue"].transform(adjusted)
+    if left_out:
+        notes.append(f"{len(left_out)} compounds with fewer than {min_doses} doses left out")
+    summary = [item for name in named for item in _summary(frame[frame["feature"] == name], name, threshold, notes)]
+    if not summary:
+        summary = [row("share monotone", np.nan, 0, note=notes)]
+    if left_out:
+        frame = pd.concat([frame, pd.DataFrame(left_out)], ignore_index=True)
+    return Result(frame, summary, table.iloc[:0].assign(note=""))
+
+
+def _of_compound(compound, doses, values, names, named, fit, permutations, bootstrap, seed, place):
+    complete = np.isfinite(values).all(axis=0)
+    rho, pvalue = np.full((2, len(names)), np.nan)
+    if complete.any():
+        rho[complete], pvalue[complete] = spearman(doses, values[:, complete], permutations, [seed, place])
+    rows = []
+    for column, name in enumerate(names):
+        present = np.isfinite(values[:, column])
+        found = {"compound": compound, "feature": name, "n_wells": int(present.sum())}
+        found["n_doses"] = len(np.unique(doses[present]))
+        found |= {"rho": rho[column], "pvalue": pvalue[column], "low": np.nan, "high": np.nan, "note": ""}
+        if not complete[column]:
+            found["note"] = f"{int((~present).sum())} wells without a value"
+            if found["n_doses"] >= 3 and name in named:
+                one, p = spearman(doses[present], values[present][:, [column]], permutations, [seed, place])
+                found |= {"rho": one[0], "pvalue": p[0]}
+        elif np.isnan(rho[column]):
+            found["note"] = "constant"
+        if name in named and np.isfinite(found["rho"]):
+            found["low"], found["high"] = _interval(doses[present], values[present, column], bootstrap, [seed, place])
+        if fit and name in named:
+            positive = present & (doses > 0)
+            fitted = fit_half_effective_dose(doses[positive], values[positive, column])
+            found |= {**fitted, "note": "; ".join(filter(None, [found["note"], fitted["note"]]))}
+        rows.append(found)
+    return rows
+
+
+def _interval(doses, values, bootstrap, seed):
+    """Percentile interval of rho, resampling wells within each dose."""
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(doses == dose) for dose in np.unique(doses)]
+    drawn = np.concatenate([rng.choice(group, (bootstrap, len(group))) for group in groups], axis=1)
+    dose = np.concatenate([doses[group] for group in groups])
+    first = _standardized(stats.rankdata(dose)[:, None])[:, 0]
+    second = _standardized(stats.rankdata(values[drawn], axis=1).T)
+    rhos = first @ second / len(dose)
+    rhos = rhos[np.isfinite(rhos)]
+    return np.quantile(rhos, [0.025, 0.975]) if len(rhos) else (np.nan, np.nan)
+
+
+def _summary(frame, feature, threshold, notes):
+    tested = frame[frame["rho"].notna()]
+    n = len(tested)
+    monotone = int((tested["qvalue"] < threshold).sum())
+    rows = [
+        row(
+            f"share monotone of {feature}",
+            monotone / n if n else np.nan,
+            n,
+            *exact_share(monotone, n),
+            note=[f"compounds with q < {threshold:g}", *notes],
+        )
+    ]
+    for item in frame.itertuples():
+        label = f"{feature} of {item.compound}: rho"
+        rows.append(row(label, item.rho, item.n_wells, item.low, item.high, 0.0, item.pvalue, item.note))
+    return rows

@@ -1,0 +1,64 @@
+"""Evaluation: every metric of the config on every profile that it names, and one table of all."""
+
+
+def evaluation_options(wildcards):
+    """Options of one evaluation without the patterns that say where it runs, which change nothing in its jobs."""
+    block = config["evaluation"][wildcards.evaluation]
+    return {key: value for key, value in block.items() if key != "of"}
+
+
+def evaluated_profiles(wildcards):
+    """The table that an evaluation takes: wells or treatments."""
+    level = config["evaluation"][wildcards.evaluation]["level"]
+    return f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}/{level}.parquet"
+
+
+rule evaluate:
+    """Run one evaluation on one profile: a table per unit and the rows of the evaluation table."""
+    input:
+        profiles=evaluated_profiles,
+    output:
+        details="<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}.parquet",
+        summary="<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}.summary.parquet",
+        ledger="<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}.ledger.parquet",
+    params:
+        options=evaluation_options,
+        seed=config["seed"],
+        code=code_of("evaluate", "profiles"),
+    log:
+        "<logs>/{dataset}/evaluation/{evaluation}/{representation}/{profile}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/evaluation/{evaluation}/{representation}/{profile}.tsv"
+    threads: 1
+    resources:
+        # A block of similarities and its ranks take some 300 MB; the profiles of a plate 384 x 2,000 values, copied.
+        mem_mb=memory(1000, 60, lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation))),
+    conda:
+        "../envs/profiles.yaml"
+    script:
+        "../scripts/evaluate.py"
+
+
+rule evaluation_table:
+    """Join the summaries of all evaluations into one table, as Parquet and CSV."""
+    input:
+        summaries=[
+            f"<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}.summary.parquet"
+            for evaluation, dataset, representation, profile in study.evaluations()
+        ],
+    output:
+        parquet="<results>/evaluation.parquet",
+        csv=report("<results>/evaluation.csv", category="Evaluation"),
+    params:
+        code=code_of("evaluation_table", "profiles"),
+    log:
+        "<logs>/evaluation_table.log",
+    benchmark:
+        "<benchmarks>/evaluation_table.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+    conda:
+        "../envs/profiles.yaml"
+    script:
+        "../scripts/evaluation_table.py"
