@@ -71,6 +71,10 @@ def _say(error):
         branches = {}
         for inner in error.context:
             branches.setdefault(inner.schema_path[0], []).append(inner)
+        constants = [next((one for one in errors if one.validator == "const"), None) for errors in branches.values()]
+        if all(constants) and len({tuple(one.absolute_path) for one in constants}) == 1:
+            yield _none_of(constants[0], [one.validator_value for one in constants])
+            return
         fitting = min(branches.values(), key=lambda errors: (_distance(errors), len(errors)))
         for inner in fitting:
             yield from _say(inner)
@@ -79,13 +83,18 @@ def _say(error):
         missing = [key for key in error.validator_value if key not in error.instance]
         yield f"{place}: missing key {', '.join(repr(key) for key in missing)}"
     elif error.validator == "enum":
-        near = difflib.get_close_matches(str(error.instance), [str(item) for item in error.validator_value], 1, 0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        yield f"{place}: {error.instance!r} is none of {', '.join(map(repr, error.validator_value))}{hint}"
+        yield _none_of(error, error.validator_value)
     elif error.validator == "type":
         yield f"{place}: {error.instance!r} is not of type {error.validator_value}"
     else:
         yield f"{place}: {error.message}"
+
+
+def _none_of(error, allowed):
+    place = ".".join(str(part) for part in error.absolute_path) or "top level"
+    near = difflib.get_close_matches(str(error.instance), [str(item) for item in allowed], 1, 0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{place}: {error.instance!r} is none of {', '.join(map(repr, allowed))}{hint}"
 
 
 def _distance(errors):
