@@ -23,7 +23,7 @@ def image_sets(stack, measurements, pipeline, modules):
     numbers = list(range(1, len(stack) + 1))
     for module in modules:
         module.prepare_group(Workspace(pipeline, module, None, None, measurements, sets), {}, numbers)
-    for number, pixels in zip(numbers, stack):
+    for number, pixels in zip(numbers, stack):  # noqa: B905 (Python 3.9)
         if number > 1:
             measurements.next_image_set(number)
         image_set = sets.get_image_set(number - 1)
@@ -57,8 +57,7 @@ def illumination(stack, spec):
     for number, module in enumerate([*before, calculate], start=1):
         module.set_module_num(number)
     pipeline, measurements = Pipeline(), Measurements()
-    for image_set in image_sets(stack, measurements, pipeline, [*before, calculate]):
-        pass
+    *_, image_set = image_sets(stack, measurements, pipeline, [*before, calculate])
     if factor != 1:
         from cellprofiler_core.workspace import Workspace
 

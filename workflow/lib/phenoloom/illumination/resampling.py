@@ -27,24 +27,24 @@ def _axis_matrix(old, new):
     """(new, old) matrix that resamples an axis of `old` pixels to `new` pixels."""
     factor = old / new
     centres = np.clip((np.arange(new) + 0.5) * factor - 0.5, 0, old - 1)
-    left = np.minimum(np.floor(centres).astype(int), max(old - 2, 0))
-    weight = centres - left
-    matrix = np.zeros((new, old))
+    left = np.floor(centres).astype(int)
+    right_weight = centres - left
     rows = np.arange(new)
-    matrix[rows, left] += 1 - weight
-    matrix[rows, np.minimum(left + 1, old - 1)] += weight
-    return matrix @ _gaussian_matrix(old, (factor - 1) / 2) if factor > 1 else matrix
-
-
-def _gaussian_matrix(length, sigma):
-    """(length, length) matrix of a Gaussian filter that ends at 4 sigma, edges reflected (d c b a | a b c d | d c b a)."""
-    radius = int(4 * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel /= kernel.sum()
-    matrix = np.zeros((length, length))
-    rows = np.arange(length)
-    for offset, weight in zip(offsets, kernel, strict=True):
-        columns = (rows + offset) % (2 * length)
-        np.add.at(matrix, (rows, np.where(columns < length, columns, 2 * length - 1 - columns)), weight)
+    matrix = np.zeros((new, old))
+    for offset, weight in zip(*_gaussian_taps(max(0.0, (factor - 1) / 2)), strict=True):
+        np.add.at(matrix, (rows, _reflect(left + offset, old)), weight * (1 - right_weight))
+        np.add.at(matrix, (rows, _reflect(np.minimum(left + 1, old - 1) + offset, old)), weight * right_weight)
     return matrix
+
+
+def _gaussian_taps(sigma):
+    """Offsets and weights of a Gaussian that ends at 4 sigma; a single tap when sigma is 0."""
+    offsets = np.arange(-int(4 * sigma + 0.5), int(4 * sigma + 0.5) + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2) if sigma else np.ones(1)
+    return offsets, weights / weights.sum()
+
+
+def _reflect(positions, length):
+    """Positions beyond an edge mirrored at it, the edge pixel repeated: d c b a | a b c d | d c b a."""
+    positions = positions % (2 * length)
+    return np.where(positions < length, positions, 2 * length - 1 - positions)

@@ -1,0 +1,25 @@
+"""Quality: focus, saturation, background and foreground of every image, and flags."""
+
+
+rule quality:
+    """Measure the quality of all images of one plate and flag poor ones."""
+    input:
+        index="<results>/{dataset}/index/{plate}.parquet",
+    output:
+        images="<results>/{dataset}/quality/{plate}.parquet",
+        sites="<results>/{dataset}/quality/{plate}.sites.parquet",
+        ledger="<results>/{dataset}/quality/{plate}.ledger.parquet",
+    params:
+        options=option("datasets/{dataset}/quality"),
+        code=code_of("quality", "ingest"),
+    log:
+        "<logs>/{dataset}/quality/{plate}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/quality/{plate}.tsv"
+    threads: 2
+    resources:
+        mem_mb=memory(400, 150, lambda wildcards: study.megapixels(wildcards.dataset)),
+    conda:
+        "../envs/ingest.yaml"
+    script:
+        "../scripts/quality.py"
