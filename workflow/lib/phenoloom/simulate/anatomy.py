@@ -24,7 +24,8 @@ class Cells:
     y, x: centre of the cell in pixels; nucleus_y, nucleus_x: centre of the nucleus. radius, nucleus: radii of the discs
     of equal area, pixels. aspect, nucleus_aspect: long by short axis. angle: of the long axis, radians.
     content: DNA content, 1 in G1 and 2 in G2. mitotic: bool. lobes, nucleus_lobes: (n, 4) complex, harmonics 2..5 of
-    the outline. expression: (n, 5), brightness of each stain by cell.
+    the outline. expression: (n, 5), brightness of each stain by cell. transport, fusion: factors by cell on the RNA in
+    the nucleus and on the length of mitochondria, so that single cells of different treatments overlap.
     """
 
     y: np.ndarray
@@ -41,6 +42,8 @@ class Cells:
     lobes: np.ndarray
     nucleus_lobes: np.ndarray
     expression: np.ndarray
+    transport: np.ndarray
+    fusion: np.ndarray
 
     def __len__(self):
         return len(self.y)
@@ -98,7 +101,7 @@ def grow_cells(random, shape, number, changes):
     nucleus = NUCLEUS * size * content**0.27 * np.sqrt(changes["nuclear_area"])
     nucleus_aspect = (1 + np.abs(random.normal(0.14, 0.12, size=count))) * changes["elongation"] ** 0.55
     aspect = (1 + np.abs(random.normal(0.25, 0.2, size=count))) * changes["elongation"]
-    radius = CELL * size * np.exp(random.normal(0, 0.12, size=count)) * content**0.15
+    radius = CELL * size * np.exp(random.normal(0, 0.12, size=count)) * content**0.15 * np.sqrt(changes["cell_area"])
     nucleus[mitotic] *= 0.62
     nucleus_aspect[mitotic] = 2.3
     aspect[mitotic], radius[mitotic] = 1.05, 0.66 * radius[mitotic]
@@ -109,6 +112,7 @@ def grow_cells(random, shape, number, changes):
     lobes = _harmonics(random, count, (0.09, 0.10, 0.065, 0.04))[kept]
     nucleus_lobes = _harmonics(random, count, (0.02, 0.03, 0.015, 0.01))[kept]
     shift = random.normal(0, 0.10, size=(2, count))[:, kept] * radius[kept]
+    transport, fusion = np.exp(random.normal(0, [[0.2], [0.35]], size=(2, count)))[:, kept]
     common = random.normal(0, 0.12, size=(count, 1))
     expression = np.exp(common + random.normal(0, 0.15, size=(count, len(FLUORESCENCE))))[kept]
     rounded = mitotic[kept]
@@ -129,6 +133,8 @@ def grow_cells(random, shape, number, changes):
         lobes=lobes,
         nucleus_lobes=nucleus_lobes,
         expression=expression,
+        transport=transport,
+        fusion=fusion,
     )
 
 
@@ -174,7 +180,7 @@ def map_cells(random, cells, shape):
     nucleus = np.zeros(shape, dtype=np.int16)
     reach = cells.radius * np.sqrt(cells.aspect)
     for index in range(len(cells)):
-        window = _window(cells.y[index], cells.x[index], 1.35 * reach[index] + 8, shape)
+        window = _window(cells.y[index], cells.x[index], 1.65 * reach[index] + 10, shape)
         if window is None:
             continue
         own = _outline_distance(cells, index, window, bend_y[window], bend_x[window])
@@ -186,7 +192,7 @@ def map_cells(random, cells, shape):
     cell[first >= 1] = 0
     depth = np.full(shape, np.float32(-60), dtype=np.float32)
     for index in range(len(cells)):
-        window = _window(cells.nucleus_y[index], cells.nucleus_x[index], 1.35 * reach[index] + 12, shape)
+        window = _window(cells.nucleus_y[index], cells.nucleus_x[index], 1.65 * reach[index] + 20, shape)
         if window is None:
             continue
         inward = (1 - _nucleus_distance(cells, index, window, bend_y[window], bend_x[window])) * cells.nucleus[index]

@@ -146,7 +146,7 @@ def _place(options, batch, plate, contents, taken):
     """
     generator = random.Random(f"layout/{options['seed']}/{plate}")
     best, fewest = None, None
-    for _ in range(200):
+    for _ in range(20):
         names = wells(options)
         generator.shuffle(names)
         pairs = [

@@ -24,8 +24,9 @@ HAZE = 0.18
 def vignetting(options, batch, channel, shape):
     """Planted illumination function of a channel in a batch: float32 (height, width), brightest pixel 1.
 
-    An elliptic fall-off with its own centre per batch and channel: 1 - v (q + 0.3 q^2) / 1.3, with q the squared
-    distance from the centre in units of half the diagonal. The pixel values are (light x function) + camera offset.
+    An elliptic fall-off with its own centre per batch and channel: 1 - v f, with f = q + 0.3 q^2 scaled to 0..1, q the
+    squared distance from the centre in units of half the diagonal, and v within 15 % of the option (40 % of it for
+    brightfield). The pixel values are (light x function) + camera offset.
     """
     options = complete(options)
     random = generator(options, "vignetting", batch, channel)
@@ -41,9 +42,9 @@ def vignetting(options, batch, channel, shape):
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] - np.float32(centre_x)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     squared = ((u * stretch) ** 2 + (v / stretch) ** 2) / 2
-    function = 1 - strength * (squared + 0.3 * squared**2) / 1.3
-    function = np.clip(function, 0.05, None)
-    return (function / function.max()).astype(np.float32)
+    loss = squared + 0.3 * squared**2
+    loss = (loss - loss.min()) / (loss.max() - loss.min())
+    return (1 - min(strength, 0.95) * loss).astype(np.float32)
 
 
 def gain(options, batch, plate, channel):

@@ -9,12 +9,13 @@ CHANNELS = FLUORESCENCE + BRIGHTFIELD
 
 #: What the compounds do, by the name of their MoA: factors on properties of the cells at full strength (neutral: 1).
 #: A compound of strength s applies factor ** s, so that every planted change is monotone in the dose.
+#: Where cells are lost the others spread, as they do in a dish: profiles without counts can see that.
 MECHANISMS = {
     "nuclear size": {"nuclear_area": 1.7},
-    "mitochondrial fragmentation": {"mito_length": 0.06},
-    "cell count": {"cell_count": 0.35},
+    "mitochondrial fragmentation": {"mito_length": 0.12},
+    "cell count": {"cell_count": 0.3, "cell_area": 1.6},
     "elongation": {"elongation": 2.0},
-    "RNA translocation": {"rna_nuclear": 3.6, "rna_cytoplasm": 0.6},
+    "RNA translocation": {"rna_nuclear": 2.4, "rna_cytoplasm": 0.75},
     "ER intensity": {"er_intensity": 1.9},
 }
 
@@ -26,6 +27,7 @@ PROPERTIES = (
     "nuclear_area",
     "mito_length",
     "cell_count",
+    "cell_area",
     "elongation",
     "rna_nuclear",
     "rna_cytoplasm",

@@ -127,7 +127,7 @@ def _brightfield(thickness, defocus, defects):
     if "out_of_focus" in defects:
         defocus = 4 * defocus + 3
     blurred = gaussian_filter(thickness, 1.0 + 1.3 * abs(defocus))
-    contrast = 1 + 1.2 * defocus * laplace(blurred) * (1 + abs(defocus)) - 0.035 * blurred
+    contrast = 1 + 1.2 * defocus * laplace(blurred) * (1 + abs(defocus)) - 0.02 * blurred
     return optics.LAMP * np.clip(contrast, 0.1, 2.2).astype(np.float32)
 
 

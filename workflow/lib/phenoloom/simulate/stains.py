@@ -22,7 +22,7 @@ def stain(random, cells, maps, changes):
     lights = {
         "DNA": _dna(cells, maps, nucleoli, medium, fine) * level["DNA"],
         "ER": _er(cells, maps, body, medium, coarse) * level["ER"] * changes["er_intensity"],
-        "RNA": _rna(maps, body, nucleoli, fine, coarse, changes) * level["RNA"],
+        "RNA": _rna(cells, maps, body, nucleoli, fine, coarse, changes) * level["RNA"],
         "AGP": _agp(random, cells, maps, body, fine, coarse) * level["AGP"],
         "Mito": _mito(random, cells, maps, body, changes["mito_length"]) * level["Mito"],
     }
@@ -58,10 +58,10 @@ def _er(cells, maps, body, medium, coarse):
     return body * outside * around * (0.42 + 0.68 * tubules) * (1 + 0.2 * coarse) + envelope * (maps.cell > 0)
 
 
-def _rna(maps, body, nucleoli, fine, coarse, changes):
+def _rna(cells, maps, body, nucleoli, fine, coarse, changes):
     grain = np.clip(1 + 0.20 * fine + 0.12 * coarse, 0.2, None)
     cytoplasm = 0.85 * changes["rna_cytoplasm"] * body * (1 - maps.nuclear)
-    nucleoplasm = 0.26 * changes["rna_nuclear"] * maps.nuclear
+    nucleoplasm = 0.26 * changes["rna_nuclear"] * maps.of(cells.transport) * maps.nuclear
     return (cytoplasm + nucleoplasm) * grain + 1.1 * changes["rna_nucleoli"] * nucleoli * maps.nuclear
 
 
@@ -99,7 +99,8 @@ def _mito(random, cells, maps, body, length):
     cosine, sine = np.cos(cells.angle[owner]), np.sin(cells.angle[owner])
     heading = np.arctan2(across, along) + cells.angle[owner] + random.normal(0, 1.3, len(owner))
     heading = heading[:, None] + np.cumsum(random.normal(0, 0.22, (len(owner), steps)), axis=1)
-    stride = 0.85 * length * random.uniform(0.5, 1.4, (len(owner), 1))
+    short = np.minimum(length * cells.fusion, 1.6)[owner]
+    stride = 0.85 * short[:, None] * random.uniform(0.5, 1.4, (len(owner), 1))
     y = (cells.y[owner] + along * sine + across * cosine)[:, None] + np.cumsum(stride * np.sin(heading), axis=1)
     x = (cells.x[owner] + along * cosine - across * sine)[:, None] + np.cumsum(stride * np.cos(heading), axis=1)
     weight = np.repeat(random.gamma(4.0, 0.25, len(owner))[:, None], steps, axis=1) * 0.62
