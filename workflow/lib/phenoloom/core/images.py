@@ -85,6 +85,7 @@ def _page(tiff, path, page):
         plane = tiff.pages[page]
         width, height, samples, dtype = plane.imagewidth, plane.imagelength, plane.samplesperpixel, plane.dtype
         counts = sum(plane.databytecounts)
+        end = max(map(sum, zip(plane.dataoffsets, plane.databytecounts, strict=True)), default=0)
     except ImageError:
         raise
     except Exception as error:  # damaged tags surface as any kind of error
@@ -99,6 +100,8 @@ def _page(tiff, path, page):
         8 * np.dtype(dtype).itemsize
     ):
         raise ImageError(f"{path} holds {counts} bytes of pixels, fewer than its size asks for; copy it again")
+    if end > tiff.filehandle.size:
+        raise ImageError(f"{path} is cut off: {tiff.filehandle.size} bytes where {end} are due; copy it again")
     return plane
 
 

@@ -6,7 +6,6 @@ Imports nothing heavy, for it runs while the DAG is built.
 import csv
 import json
 import os
-import re
 from pathlib import Path
 
 from phenoloom.core.errors import InputError
@@ -127,8 +126,7 @@ def _read(path):
         raise InputError(f"{path} is empty; it needs a header line and one line per plate")
     separator = max("\t;,", key=lines[0].count)
     rows = list(csv.reader(lines, delimiter=separator))
-    known = {re.sub(r"\W", "", name): name for name in PLATE_COLUMNS}
-    header = [known.get(name.strip().lower(), name.strip()) for name in rows[0]]
+    header = [name.strip().lower() if name.strip().lower() in PLATE_COLUMNS else name.strip() for name in rows[0]]
     missing = [name for name in ("plate", "images") if name not in header]
     if missing:
         raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}")

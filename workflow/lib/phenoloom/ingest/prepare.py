@@ -1,0 +1,72 @@
+"""The step before the DAG: fetch images if asked, index every plate, and rewrite only what differs."""
+
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+from phenoloom.cellprofiler.batches import assign
+from phenoloom.core.errors import InputError
+from phenoloom.core.names import encode
+from phenoloom.ingest.geometry import batch_size, plate_rows
+from phenoloom.ingest.index import index_plate, split, summarize, write_plate, write_summary
+
+
+def prepare(config, results, threads=None, say=None):
+    """Index all images of a study's completed config into `results`; see index.write_plate for what is written.
+
+    Datasets whose images a rule makes, and those without images, are left alone. say: takes progress lines; they are
+    printed by default. Raises InputError listing every plate that cannot be indexed, after the others are done.
+    """
+    say = say or (lambda text: print(text, file=sys.stderr, flush=True))
+    threads = threads or os.cpu_count() or 1
+    problems = []
+    for dataset, block in config["datasets"].items():
+        if not block.get("plates"):
+            continue
+        if block.get("download"):
+            from phenoloom.ingest.download import fetch
+
+            fetch(block["download"], [row["plate"] for row in plate_rows(block["plates"], dataset)], say)
+        problems += prepare_dataset(dataset, block, f"{results}/{dataset}/index", threads, say)
+    if problems:
+        raise InputError("\n  ".join([f"{len(problems)} plate(s) cannot be indexed:", *problems]))
+
+
+def prepare_dataset(dataset, block, folder, threads=1, say=print):
+    """Index the plates of one dataset in parallel; return sentences on plates that could not be."""
+    rows = plate_rows(block["plates"], dataset)
+    workers = min(threads, len(rows))
+    # Headers are parsed in Python: plates in processes, waiting for files in threads.
+    pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else ThreadPoolExecutor(1)
+    summaries, problems = {}, []
+    with pool:
+        jobs = [(row, pool.submit(_one, dataset, block, folder, row, max(2, threads // workers))) for row in rows]
+        for row, job in jobs:
+            try:
+                summary, lines = job.result()
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            summaries[encode(row["plate"])] = summary
+            say(f"{dataset}/{row['plate']}: {lines}")
+    if summaries and not problems:
+        write_summary(folder, summaries)
+    return problems
+
+
+def _one(dataset, block, folder, row, threads):
+    name = encode(row["plate"])
+    memory = f"{folder}/.memory/{name}.parquet"
+    index = index_plate(
+        dataset, row["batch"], row["plate"], row["images"], block["channels"], block["images"], memory, threads
+    )
+    if not index.rows:
+        reason = next((one.reason for one in index.problems), "nothing fits")
+        raise InputError(f"{row['images']} (plate {row['plate']}) has no usable site; the first reason: {reason}")
+    batches = split(index, assign, batch_size(block))
+    changed = write_plate(index, folder, batches)
+    summary = summarize(index, batches)
+    lost = sum(one.count for one in index.problems if one.severity == "lost" and one.unit == "site")
+    words = [f"{sum(summary['sites'])} sites in {len(batches)} batch(es)", f"{lost} lost" if lost else ""]
+    return summary, ", ".join(filter(None, words)) + ("" if changed else ", unchanged")

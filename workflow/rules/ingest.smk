@@ -1,0 +1,130 @@
+"""Ingest: manifests of batches of sites, the index of a plate, the layout of all plates, and what is wrong with both.
+
+`python -m phenoloom prepare` writes manifests of images that exist already before the DAG is built, and rewrites only
+those that differ; the rule here is for images that a rule makes, and for plates of a declared geometry.
+"""
+
+from phenoloom.core.names import encode
+from phenoloom.ingest import geometry, layouts
+from phenoloom.simulate import design
+
+
+def plate_row(wildcards):
+    """(batch, plate, images, platemap) of a plate; images of simulated ones are the folder of the batch."""
+    block = study.dataset(wildcards.dataset)
+    if study.simulated(wildcards.dataset):
+        images = f"{study.results}/{wildcards.dataset}/images/{wildcards.plate}"
+        rows = [(batch, plate, images, "") for batch, plate in design.plates(block["simulate"])]
+    else:
+        rows = geometry.read_plates(block["plates"], wildcards.dataset)
+    return next(row for row in rows if encode(row[1]) == wildcards.plate)
+
+
+def images_of_batch(wildcards):
+    """The simulator's folder of a batch; images from elsewhere are seen through their manifests only."""
+    if study.simulated(wildcards.dataset):
+        return {"images": f"{study.results}/{wildcards.dataset}/images/{wildcards.plate}/{wildcards.batch}"}
+    return {}
+
+
+def declared_sites(wildcards):
+    """Sites of a batch as declared; None where `prepare` has found what there is."""
+    if not study.simulated(wildcards.dataset) and geometry.read_summary(
+        f"{study.results}/{wildcards.dataset}/index/summary.json"
+    ):
+        return None
+    return study.sites(wildcards.dataset, wildcards.plate, wildcards.batch)
+
+
+def files_of_layout(wildcards):
+    """Tables that say what is in the wells of a dataset."""
+    block = study.dataset(wildcards.dataset)
+    if study.simulated(wildcards.dataset):
+        return {"truth": f"{study.results}/{wildcards.dataset}/truth.parquet"}
+    rows = geometry.plate_rows(block["plates"], wildcards.dataset)
+    maps, _ = layouts.plate_maps(rows, block.get("barcodes"))
+    tables = [block[key]["table"] for key in ("barcodes", "annotations") if block.get(key)]
+    return {"plates": block["plates"], "maps": sorted(set(maps.values())), "tables": tables}
+
+
+rule index:
+    """Index the images of one batch of sites: its manifest, on which every later job of the batch depends."""
+    input:
+        unpack(images_of_batch),
+    output:
+        index="<results>/{dataset}/index/{plate}/{batch}.parquet",
+        ledger="<results>/{dataset}/index/{plate}/{batch}.ledger.parquet",
+    params:
+        place=lambda wildcards, input: input.get("images") or plate_row(wildcards)[2],
+        batch=lambda wildcards: plate_row(wildcards)[0],
+        sites=declared_sites,
+        shape=lambda wildcards: study.image_shape(wildcards.dataset)[::-1],
+        size=lambda wildcards: geometry.batch_size(study.dataset(wildcards.dataset)),
+        channels=option("datasets/{dataset}/channels"),
+        images=option("datasets/{dataset}/images"),
+        memory=lambda wildcards: (
+            None
+            if study.simulated(wildcards.dataset)
+            else f"{study.results}/{wildcards.dataset}/index/.memory/{wildcards.plate}.parquet"
+        ),
+        code=code_of("index", "ingest"),
+    log:
+        "<logs>/{dataset}/index/{plate}/{batch}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/index/{plate}/{batch}.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(400, 0.1, lambda wildcards: study.n_sites(wildcards.dataset, wildcards.plate)),
+    conda:
+        "../envs/ingest.yaml"
+    script:
+        "../scripts/index.py"
+
+
+rule plate_index:
+    """Join the manifests of one plate."""
+    input:
+        batches=lambda wildcards: [
+            f"{study.results}/{wildcards.dataset}/index/{wildcards.plate}/{batch}.parquet"
+            for batch in study.batches(wildcards.dataset, wildcards.plate)
+        ],
+    output:
+        index="<results>/{dataset}/index/{plate}.parquet",
+    params:
+        code=code_of("plate_index", "ingest"),
+    log:
+        "<logs>/{dataset}/plate_index/{plate}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/plate_index/{plate}.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(300, 0.05, lambda wildcards: study.n_sites(wildcards.dataset, wildcards.plate)),
+    conda:
+        "../envs/ingest.yaml"
+    script:
+        "../scripts/plate_index.py"
+
+
+rule layout:
+    """Join plate maps, barcodes, annotations and controls into one row per well."""
+    input:
+        unpack(files_of_layout),
+    output:
+        layout="<results>/{dataset}/layout.parquet",
+    params:
+        layout=lambda wildcards: {
+            key: study.dataset(wildcards.dataset).get(key)
+            for key in ("barcodes", "platemap_columns", "annotations", "controls")
+        },
+        code=code_of("layout", "ingest"),
+    log:
+        "<logs>/{dataset}/layout.log",
+    benchmark:
+        "<benchmarks>/{dataset}/layout.tsv"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+    conda:
+        "../envs/ingest.yaml"
+    script:
+        "../scripts/layout.py"
