@@ -8,9 +8,47 @@ CorrectIlluminationCalculate in the order of a pipeline file]}; a factor of 1 le
 """
 
 import json
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+
+
+def ask(what, stack, folder, spec=None):
+    """Run this file in CellProfiler's environment from a test: the function (array) or the measurements (dict).
+
+    stack: (n, height, width) array. folder: scratch folder. spec: settings of `illumination`. Skips the test where the
+    launcher is not on the PATH.
+    """
+    launcher = shutil.which("phenoloom-cellprofiler")
+    if launcher is None:
+        import pytest
+
+        pytest.skip("the cellprofiler environment is not set up (make env)")
+    folder = Path(folder)
+    files = [
+        folder / "stack.npy",
+        *([folder / "spec.json"] if spec else []),
+        folder / ("out.npy" if spec else "out.json"),
+    ]
+    np.save(files[0], stack, allow_pickle=False)
+    if spec:
+        files[1].write_text(json.dumps(spec), encoding="utf-8")
+    subprocess.run([launcher, str(Path(__file__).resolve()), what, *map(str, files)], check=True, capture_output=True)
+    if spec:
+        return np.load(files[-1], allow_pickle=False)
+    return json.loads(files[-1].read_text(encoding="utf-8"))
+
+
+def calculation(smoothing="Median Filter", size_by="Manually", object_size=10, filter_size=20, rescale="Yes"):
+    """Settings of CorrectIlluminationCalculate as in JUMP's pipeline, in the order of a pipeline file."""
+    return (
+        ["Input", "Function", "Regular", "No", "1", "60", rescale, "All: Across cycles", smoothing, size_by]
+        + [str(object_size), str(filter_size), "No", "Average", "No", "Dilated"]
+        + ["Yes", "auto", "5", "2", "2", "40", "0.001"]
+    )
 
 
 def image_sets(stack, measurements, pipeline, modules):
