@@ -1,0 +1,351 @@
+"""Cells to wells with bounded memory: features are read a few columns at a time, cells are sorted by well once."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from phenoloom.core.errors import InputError
+from phenoloom.core.tables import feature_columns, metadata_columns
+from phenoloom.profiles.annotation import KEYS, STANDARD, annotate, as_text, canonical_well, list_empty_wells
+from phenoloom.profiles.chain import parse, problems
+from phenoloom.profiles.queries import columns_of, select
+from phenoloom.profiles.scaling import scale_block
+
+#: Bytes of one block of columns; a block lives some five times at once, so that memory stays below 1 GB.
+BLOCK_BYTES = 2**27
+
+#: Columns that name a unit within its well; they order the units, so that the order of rows in the file is no matter.
+UNIT_KEYS = ("Metadata_Site", "Metadata_ImageNumber", "Metadata_ObjectNumber")
+
+_COUNTS = ("Metadata_Count_Cells", "Metadata_Count_Sites")
+
+
+def aggregate_table(path, steps, ledger, dropped, layout=None, plates=None, level="cells", block_bytes=BLOCK_BYTES):
+    """Wells of one table of cells or sites: the steps up to and including `aggregate`, annotated with the layout.
+
+    path: Parquet table with Metadata_Plate and Metadata_Well, one row per unit. steps: config list, complete options.
+    layout: DataFrame of the dataset or None; plates: true names of the plates due (for wells without any cell).
+    Returns a DataFrame, one row per well: standard metadata, Metadata_Count_Cells, Metadata_Count_Sites, features as
+    float64. Missing values are skipped as pandas does; infinite ones are missing. Memory: a few blocks of
+    `block_bytes` plus the metadata columns.
+    Raises InputError for a chain that cannot work on this level and for a table without keys or features.
+    """
+    found = problems(steps, level)
+    if found:
+        raise InputError(f"the profile chain cannot work on {path.name if hasattr(path, 'name') else path}: {found[0]}")
+    units = Units(path, level, ledger, dropped, layout, plates, block_bytes)
+    for name, options in parse(steps):
+        if name == "filter":
+            units.filter(options)
+        elif name == "normalize":
+            units.normalize(options)
+        else:
+            return units.aggregate(options)
+    raise AssertionError("a chain without aggregate has a problem")
+
+
+class Units:
+    """Rows of one table of cells or sites, of which features are read in blocks of columns."""
+
+    def __init__(self, path, level, ledger, dropped, layout, plates, block_bytes=BLOCK_BYTES):
+        self.path, self.level, self.ledger, self.dropped = path, level, ledger, dropped
+        self.block_bytes = block_bytes
+        self.file = _open(path)
+        schema = self.file.schema_arrow
+        missing = [name for name in KEYS if name not in schema.names]
+        if missing:
+            raise InputError(f"{path} has no column {missing[0]}, so that its rows belong to no well")
+        self.features = feature_columns(schema)
+        if not self.features:
+            raise InputError(f"{path} has no numeric feature column; every numeric column that is no Metadata_* is one")
+        self.metadata = _read_metadata(self.file, metadata_columns(schema.names))
+        self.codes, wells = _wells_of(self.metadata, level, ledger)
+        self.scalings = []
+        present = set(wells[KEYS].itertuples(index=False, name=None))
+        if layout is not None:
+            due = plates if plates is not None else wells["Metadata_Plate"].unique()
+            list_empty_wells(layout, due, present, level, ledger)
+        wells = self._carry_constant(wells)
+        placed = annotate(wells, layout, ledger)
+        self._leave_out(
+            np.setdiff1d(wells.index.to_numpy(), placed.index.to_numpy()), wells, "annotate", "no place in the layout"
+        )
+        self.wells = placed
+        self.rows_of_wells = wells
+
+    def filter(self, options):
+        """Keep the units for which the query over metadata and features holds; the others are counted per well."""
+        named = columns_of(options["query"], self.features)
+        frame = self._described(columns_of(options["query"], self._metadata_names()))
+        if named:
+            values = pd.DataFrame(self._block(named).T, columns=named, index=frame.index)
+            frame = pd.concat([frame, values], axis="columns")
+        chosen = select(frame, options["query"], "filter")
+        gone = np.bincount(self.codes[(self.codes >= 0) & ~chosen], minlength=len(self.rows_of_wells))
+        for code in np.flatnonzero(gone):
+            plate, well = self.rows_of_wells.loc[code, KEYS]
+            reason = f"not {options['query']}"
+            self.dropped.add("cell" if self.level == "cells" else "well", well, "filter", reason, plate, gone[code])
+        self.codes = np.where(chosen, self.codes, -1)
+
+    def normalize(self, options):
+        """Normalise every feature per plate against the units that the query over metadata chooses.
+
+        A plate with too few of them is lost: its wells go to the ledger.
+        """
+        frame = self._described(columns_of(options["samples"], self._metadata_names()))
+        reference = select(frame, options["samples"], "normalize") & (self.codes >= 0)
+        plate_of_well = self.wells["Metadata_Plate"].reindex(self.rows_of_wells.index)
+        groups, plates = [], sorted(plate_of_well.dropna().unique())
+        for plate in plates:
+            wells = plate_of_well.index[plate_of_well == plate].to_numpy()
+            rows = np.flatnonzero(np.isin(self.codes, wells))
+            found = int(reference[rows].sum())
+            if found >= options["minimum_samples"]:
+                groups.append(rows)
+                continue
+            self.ledger.add(
+                f"plate {plate} has {found} {self.level} with {options['samples']} where step normalize needs at least "
+                f"{options['minimum_samples']}; its {len(wells)} wells are left out",
+                unit="well",
+                count=len(wells),
+                plate=plate,
+            )
+            self._leave_out(wells, self.rows_of_wells, "normalize", "too few reference cells to normalise against")
+        self.scalings.append((options, reference, groups))
+
+    def aggregate(self, options):
+        """One row per well: median or mean of its units, wells with fewer cells than `minimum_cells` left out."""
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.rows_of_wells))
+        cells = self._cells(counts)
+        self._leave_out_small(cells, counts, options["minimum_cells"])
+        order, kept, starts = self._order()
+        result = np.empty((len(self.features), len(kept)))
+        infinite = np.zeros(len(self.features), dtype=np.int64)
+        width = self._block_width()
+        for first in range(0, len(self.features), width):
+            names = self.features[first : first + width]
+            block = self._block(names, order, infinite[first : first + width])
+            result[first : first + width] = aggregate_segments(block, starts, options["operation"])
+        for name, count in zip(self.features, infinite, strict=True):
+            if count:
+                self.dropped.add("value", name, "aggregate", "infinite, taken as missing", self._plate(), count)
+        metadata = self.wells.loc[kept].copy()
+        metadata["Metadata_Count_Cells"] = pd.array(cells[kept], dtype="Int64") if cells is not None else pd.NA
+        metadata["Metadata_Count_Sites"] = pd.array(self._sites()[kept], dtype="Int64")
+        features = pd.DataFrame(result.T, columns=self.features, index=metadata.index)
+        frame = pd.concat([metadata.drop(columns=[n for n in _COUNTS if metadata[n].isna().all()]), features], axis=1)
+        return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
+
+    def _metadata_names(self):
+        return list(dict.fromkeys([*self.wells.columns, *self.metadata.columns]))
+
+    def _described(self, columns):
+        """Metadata of every unit: of its well where the well has the column, else its own."""
+        frame = {}
+        for name in columns:
+            if name in self.wells.columns:
+                values = self.wells[name].reindex(self.rows_of_wells.index)
+                empty = values.dtype.type(np.nan) if values.dtype.kind == "f" else ""
+                frame[name] = np.append(values.fillna(empty).to_numpy(), empty)[self.codes]
+            else:
+                frame[name] = self.metadata[name].to_numpy()
+        return pd.DataFrame(frame, index=self.metadata.index)
+
+    def _carry_constant(self, wells):
+        """Add the metadata that is the same for all units of a well; say where standard metadata is not."""
+        carried = wells.copy()
+        usable = self.codes >= 0
+        codes = self.codes[usable]
+        firsts = np.full(len(wells), -1)
+        rows = np.flatnonzero(usable)
+        firsts[codes[::-1]] = rows[::-1]
+        for name in self.metadata.columns:
+            if name in KEYS or name in UNIT_KEYS or name in _COUNTS:
+                continue
+            values, labels = pd.factorize(self.metadata[name], use_na_sentinel=True)
+            differs = np.zeros(len(wells), dtype=bool)
+            differs[codes[values[rows] != values[firsts[codes]]]] = True
+            if not differs.any():
+                carried[name] = self.metadata[name].iloc[firsts].to_numpy()
+            elif name in STANDARD:
+                bad = wells.index[differs]
+                for plate, well in wells.loc[bad, KEYS].itertuples(index=False, name=None):
+                    reason = f"the {self.level} of well {well} of plate {plate} have several values of {name}"
+                    self.ledger.add(reason, unit="well", plate=plate, well=well)
+                self._leave_out(bad.to_numpy(), wells, "annotate", f"several values of {name}")
+                carried[name] = self.metadata[name].iloc[firsts].to_numpy()
+        return carried.loc[np.unique(self.codes[self.codes >= 0])]
+
+    def _leave_out(self, lost, wells, step, reason):
+        """Take wells (by code) out; their disappearance is counted, the sentence is the caller's."""
+        for code in lost:
+            plate, well = wells.loc[code, KEYS]
+            self.dropped.add("well", well, step, reason, plate)
+        self.codes = np.where(np.isin(self.codes, lost), -1, self.codes)
+
+    def _cells(self, counts):
+        """Cells per well: the rows, or the sum of the sites' own counts; None where sites do not say."""
+        if self.level == "cells":
+            return counts
+        if "Metadata_Count_Cells" not in self.metadata:
+            return None
+        usable = self.codes >= 0
+        own = pd.to_numeric(self.metadata["Metadata_Count_Cells"], errors="coerce").fillna(0).to_numpy()
+        return np.bincount(self.codes[usable], weights=own[usable], minlength=len(counts)).astype(np.int64)
+
+    def _sites(self):
+        """Distinct sites with units per well; rows of a table of sites."""
+        usable = self.codes >= 0
+        size = len(self.rows_of_wells)
+        if self.level != "cells":
+            return np.bincount(self.codes[usable], minlength=size)
+        name = next((name for name in ("Metadata_Site", "Metadata_ImageNumber") if name in self.metadata), None)
+        if name is None:
+            return pd.array([pd.NA] * size, dtype="Int64")
+        pairs = pd.DataFrame({"code": self.codes[usable], "site": pd.factorize(self.metadata[name])[0][usable]})
+        return np.bincount(pairs.drop_duplicates()["code"], minlength=size)
+
+    def _leave_out_small(self, cells, counts, minimum):
+        """Wells with no unit left, or with fewer cells than asked for, go to the ledger."""
+        held = self.wells.index.to_numpy()
+        empty = held[counts[held] == 0]
+        small = np.array([], dtype=int) if cells is None else held[(counts[held] > 0) & (cells[held] < minimum)]
+        lost_before = {(row["name"], row["plate"]) for row in self.dropped.rows if row["kind"] == "well"}
+        for code in empty:
+            plate, well = self.rows_of_wells.loc[code, KEYS]
+            if (well, plate) not in lost_before:
+                reason = f"no {self.level} of well {well} of plate {plate} are left after the filters"
+                self.ledger.add(reason, unit="well", plate=plate, well=well)
+                self.dropped.add("well", well, "aggregate", f"no {self.level} left", plate)
+        for code in small:
+            plate, well = self.rows_of_wells.loc[code, KEYS]
+            reason = f"well {well} of plate {plate} has {cells[code]} cells, fewer than the {minimum} of minimum_cells"
+            self.ledger.add(reason, unit="well", plate=plate, well=well)
+        self._leave_out(small, self.rows_of_wells, "aggregate", f"fewer than {minimum} cells")
+
+    def _order(self):
+        """(rows sorted by well and unit, codes of the wells that have rows, start of each well's rows plus the end)."""
+        rows = np.flatnonzero(self.codes >= 0)
+        keys = [self.metadata[name].to_numpy()[rows] for name in reversed(UNIT_KEYS) if name in self.metadata]
+        keys = [key if key.dtype.kind in "iuf" else pd.factorize(key, sort=True)[0] for key in keys]
+        order = rows[np.lexsort([*keys, self.codes[rows]])]
+        kept, starts = np.unique(self.codes[order], return_index=True)
+        return order, kept, np.append(starts, len(order))
+
+    def _block_width(self):
+        share = 4 if self.scalings else 1
+        return int(np.clip(self.block_bytes // (4 * share * max(1, len(self.codes))), 1, 256))
+
+    def _block(self, names, rows=None, infinite=None):
+        """Values (features, rows) of some columns after the normalisations so far; infinite ones are missing.
+
+        float32 as stored where nothing was normalised, else float64. infinite: integer array to count into.
+        """
+        table = self.file.read(columns=list(names), use_threads=True)
+        wide = bool(self.scalings) or any(table.schema.field(name).type != pa.float32() for name in names)
+        whole = np.arange(len(self.codes)) if rows is None else rows
+        in_order = len(whole) == len(self.codes) and bool((np.diff(whole) == 1).all())
+        block = np.empty(
+            (len(names), len(self.codes) if self.scalings else len(whole)), np.float64 if wide else np.float32
+        )
+        counted = np.zeros(len(self.codes), dtype=bool)
+        counted[whole] = True
+        for number, name in enumerate(names):
+            values = table.column(name).to_numpy()
+            if values.dtype.kind == "f" and np.isinf(values).any():
+                beyond = np.isinf(values)
+                if infinite is not None:
+                    infinite[number] = int((beyond & counted).sum())
+                values = np.where(beyond, np.nan, values)
+            block[number] = values if self.scalings or in_order else values[whole]
+        for options, reference, groups in self.scalings:
+            block = scale_block(block, reference, groups, options)
+        return block[:, whole] if self.scalings and not in_order else block
+
+    def _plate(self):
+        plates = self.wells["Metadata_Plate"].unique()
+        return plates[0] if len(plates) == 1 else ""
+
+
+def aggregate_segments(block, starts, operation):
+    """Median or mean of consecutive segments of columns, missing values skipped, NaN where nothing is left.
+
+    block: (features, n) float32 or float64. starts: (segments + 1,) increasing positions, the last is n.
+    Returns (features, segments) float64: what pandas' groupby gives on the same values as float64.
+    """
+    reduce = {"median": _median, "mean": _mean}[operation]
+    result = np.full((len(block), len(starts) - 1), np.nan)
+    for segment in range(len(starts) - 1):
+        result[:, segment] = reduce(block[:, starts[segment] : starts[segment + 1]])
+    return result
+
+
+def _median(values):
+    """Median per row of (features, n), n > 0."""
+    n = values.shape[1]
+    middle = [(n - 1) // 2, n // 2]
+    # NaN sorts last, so that a row with NaN shows it in the last place
+    ordered = np.partition(values, sorted({*middle, n - 1}), axis=1)
+    result = ordered[:, middle].astype(np.float64).mean(axis=1)
+    for row in np.flatnonzero(np.isnan(ordered[:, -1])):
+        present = values[row][~np.isnan(values[row])]
+        result[row] = np.median(present.astype(np.float64)) if len(present) else np.nan
+    return result
+
+
+def _mean(values):
+    """Mean per row of (features, n), n > 0, summed in float64."""
+    sums = values.sum(axis=1, dtype=np.float64)
+    result = sums / values.shape[1]
+    for row in np.flatnonzero(np.isnan(sums)):
+        present = values[row][~np.isnan(values[row])]
+        result[row] = present.mean(dtype=np.float64) if len(present) else np.nan
+    return result
+
+
+def _open(path):
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read as a Parquet table: {error}") from error
+
+
+def _read_metadata(file, names):
+    """Metadata columns of all rows; text stays dictionary-encoded (categorical)."""
+    table = file.read(columns=names)
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            table = table.set_column(number, field.name, table.column(number).dictionary_encode())
+    return table.to_pandas()
+
+
+def _wells_of(metadata, level, ledger):
+    """(code of each row's well or -1, wells): wells has one row per plate and well, sorted; its index is the code."""
+    plate_codes, plates = _renamed(metadata["Metadata_Plate"], lambda name: name or None)
+    well_codes, wells = _renamed(metadata["Metadata_Well"], canonical_well)
+    placed = (plate_codes >= 0) & (well_codes >= 0)
+    if not placed.all():
+        unnamed = metadata.loc[~placed, KEYS].astype(str).drop_duplicates().head(3).agg(" / ".join, axis=1)
+        reason = f"{level} without plate or without a well name such as A01 ({', '.join(unnamed)}) are left out"
+        ledger.add(reason, unit=level.removesuffix("s"), count=int((~placed).sum()))
+    pairs = np.where(placed, plate_codes * max(1, len(wells)) + well_codes, -1)
+    present = np.unique(pairs[placed])
+    codes = np.where(placed, np.searchsorted(present, pairs), -1)
+    names = {
+        "Metadata_Plate": [plates[pair // len(wells)] for pair in present],
+        "Metadata_Well": [wells[pair % len(wells)] for pair in present],
+    }
+    return codes, pd.DataFrame(names, dtype=object)
+
+
+def _renamed(values, rename):
+    """(codes, names): each value's place in the sorted new names, -1 where `rename` gives None."""
+    codes, found = pd.factorize(values)
+    named = [rename(text) for text in as_text(pd.Series(found))]
+    names = sorted({name for name in named if name is not None})
+    places = np.array([names.index(name) if name is not None else -1 for name in named] + [-1], dtype=np.int64)
+    return places[codes], names

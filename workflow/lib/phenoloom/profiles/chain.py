@@ -1,0 +1,62 @@
+"""Steps of a profile chain as the study's config lists them. Imports nothing heavy: the DAG is built with it."""
+
+STEPS = ("filter", "normalize", "aggregate", "feature_select", "consensus")
+
+#: Steps that can act on cells or sites, before `aggregate`.
+BEFORE = ("filter", "normalize")
+
+
+def parse(steps):
+    """[(name, options), ...] of a list of single-key maps such as [{"aggregate": {"operation": "median"}}].
+
+    Raises ValueError for a step with no name, several names or an unknown one.
+    """
+    parsed = []
+    for step in steps:
+        if len(step) != 1:
+            raise ValueError(f"a step has exactly one name, not {sorted(step)}")
+        ((name, options),) = step.items()
+        if name not in STEPS:
+            raise ValueError(f"{name} is no step; the steps are {', '.join(STEPS)}")
+        parsed.append((name, dict(options or {})))
+    return parsed
+
+
+def before_aggregate(steps):
+    """The steps up to and including `aggregate`, as configured; none where the chain has no `aggregate`."""
+    return list(steps[: _position(steps) + 1])
+
+
+def after_aggregate(steps):
+    """The steps after `aggregate`, as configured; all where the chain has no `aggregate`."""
+    return list(steps[_position(steps) + 1 :])
+
+
+def problems(steps, level=None):
+    """Sentences about what cannot work in a chain; level: cells, sites, wells, treatments or None (any)."""
+    names = [name for name, _ in parse(steps)]
+    found = []
+    if names.count("aggregate") > 1:
+        found.append("aggregate stands twice; a chain has at most one")
+    if "consensus" in names and names.index("consensus") != len(names) - 1:
+        found.append("consensus ends a chain; move it to the end and keep one")
+    if level in ("cells", "sites"):
+        if "aggregate" not in names:
+            found.append(f"the units are {level}, so that a step `aggregate` is needed")
+        for name, options in parse(before_aggregate(steps)):
+            found.extend(_problems_before(name, options))
+    return found
+
+
+def _problems_before(name, options):
+    if name not in (*BEFORE, "aggregate"):
+        yield f"{name} works on wells; move it after aggregate"
+    if name == "normalize" and options.get("method") == "spherize":
+        yield "spherize works on wells; move it after aggregate"
+    if name == "normalize" and options.get("by", "plate") != "plate":
+        yield f"before aggregate, normalize goes by plate, not by {options['by']}; move it after aggregate"
+
+
+def _position(steps):
+    """Index of `aggregate`, -1 where there is none."""
+    return next((number for number, step in enumerate(steps) if "aggregate" in step), -1)
