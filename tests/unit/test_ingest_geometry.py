@@ -1,5 +1,6 @@
 """Declared geometry, tables of plates and counts, as the DAG asks for them."""
 
+import os
 import subprocess
 import sys
 
@@ -74,5 +75,6 @@ def test_no_summary_means_nothing_is_indexed(tmp_path):
 
 def test_the_dag_does_not_pay_for_heavy_imports():
     code = "import sys, phenoloom.ingest.geometry; print({'pandas', 'numpy', 'pyarrow'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    library = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=library)
     assert done.stdout.strip() == "set()"

@@ -128,3 +128,25 @@ rule layout:
         "../envs/ingest.yaml"
     script:
         "../scripts/layout.py"
+
+
+rule preflight:
+    """List everything wrong with the inputs and what the run will take; reads headers, no pixels.
+
+    Without declared outputs, since it must look anew each time and its list must survive the errors it reports.
+    """
+    params:
+        config=lambda wildcards: dict(config),
+        folder=study.results,
+        code=code_of("preflight", "ingest"),
+    log:
+        "<logs>/preflight.log",
+    benchmark:
+        "<benchmarks>/preflight.tsv"
+    threads: 4
+    resources:
+        mem_mb=memory(1000),
+    conda:
+        "../envs/ingest.yaml"
+    script:
+        "../scripts/preflight.py"

@@ -31,7 +31,9 @@ def check_plate(found, facts, channels, sites, expected=(), shape=None):
         lost.add((well, site))
         what = "no images" if len(missing) == len(channels) else f"no usable image of {', '.join(missing)}"
         channel = missing[0] if len(missing) == 1 else None
-        problems.append(Problem(f"site left out: {what}", unit="site", well=well, site=site, channel=channel))
+        problems.append(
+            Problem("incomplete", f"site left out: {what}", unit="site", well=well, site=site, channel=channel)
+        )
     problems += _uneven(set(sites) | set(expected))
     kept = [plane for plane in usable if (plane.well, plane.site) not in lost]
     order = {name: number for number, name in enumerate(channels)}
@@ -43,7 +45,7 @@ def _readable(found, facts, problems):
     for plane in found:
         error = facts[plane.path].errors.get(plane.page)
         if error:
-            problems.append(Problem(error, well=plane.well, site=plane.site, channel=plane.channel))
+            problems.append(Problem("unreadable", error, well=plane.well, site=plane.site, channel=plane.channel))
         else:
             usable.append(plane)
     return usable
@@ -66,7 +68,9 @@ def _once(found, facts, problems):
             reason, severity = f"the same image is there {len(planes)} times, the first is used: {files}", "flagged"
         else:
             reason, severity = f"{len(planes)} different images claim this place, none is used: {files}", "lost"
-        problems.append(Problem(reason, severity, "image", len(planes) - (severity == "flagged"), well, site, channel))
+        problems.append(
+            Problem("duplicate", reason, severity, "image", len(planes) - (severity == "flagged"), well, site, channel)
+        )
     return usable
 
 
@@ -84,12 +88,16 @@ def _uniform(found, facts, shape, problems):
         where = {"well": plane.well, "site": plane.site, "channel": plane.channel}
         if (width, height) != usual:
             due = "the geometry declares" if shape else "the plate has"
-            problems.append(Problem(f"{plane.path} is {width}x{height} where {due} {usual[0]}x{usual[1]}", **where))
+            problems.append(
+                Problem("size", f"{plane.path} is {width}x{height} where {due} {usual[0]}x{usual[1]}", **where)
+            )
             continue
         kinds = types[plane.channel]
         kind = max(kinds, key=lambda name: (kinds[name], name))
         if dtype != kind:
-            problems.append(Problem(f"{plane.path} is {dtype} where most images of the channel are {kind}", **where))
+            problems.append(
+                Problem("type", f"{plane.path} is {dtype} where most images of the channel are {kind}", **where)
+            )
             continue
         usable.append(plane)
     return usable
@@ -103,7 +111,9 @@ def _uneven(sites):
     frequent = Counter(counts.values())
     usual = max(frequent, key=lambda number: (frequent[number], number))
     return [
-        Problem(f"the well has {counts[well]} site(s) where most wells have {usual}", "flagged", "well", 1, well)
+        Problem(
+            "uneven", f"the well has {counts[well]} site(s) where most wells have {usual}", "flagged", "well", 1, well
+        )
         for well in sorted(counts, key=position)
         if counts[well] < usual
     ]

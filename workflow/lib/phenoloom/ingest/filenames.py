@@ -39,9 +39,10 @@ FIELDS["page"] = FIELDS["z"]
 
 GUID = r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}"
 
-#: MetaXpress names, with or without site, wavelength and GUID; a single digit of wavelength precedes a GUID.
+#: MetaXpress names, with or without site, wavelength and GUID; a single digit of wavelength precedes a GUID. The first
+#: thing that can be a well is the well, since s16 and w12 could be wells of a large plate too.
 IMAGEXPRESS = re.compile(
-    rf"(?:.*_)?(?P<well>[A-Z]{{1,2}}\d{{1,2}})(?:_s(?P<site>\d+))?"
+    rf"(?:.*?_)?(?P<well>[A-Z]{{1,2}}\d\d)(?:_s(?P<site>\d+))?"
     rf"(?:_w(?P<channel>\d(?={GUID})|\d+(?!{GUID})))?(?:{GUID})?\.tiff?",
     re.IGNORECASE,
 )

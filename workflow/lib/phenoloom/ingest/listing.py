@@ -25,8 +25,12 @@ class Found(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something that cannot be used (`lost`) or is odd (`flagged`); unit and count say how much of what."""
+    """Something that cannot be used (`lost`) or is odd (`flagged`); unit and count say how much of what.
 
+    kind: unreadable, name, duplicate, size, type, incomplete or uneven.
+    """
+
+    kind: str
     reason: str
     severity: str = "lost"
     unit: str = "image"
@@ -61,7 +65,7 @@ def list_plate(place, plate, channels, options):
     named = _choose(named, "time", options.get("timepoint"), plate, "images.timepoint")
     named = _choose(named, "z", options.get("plane"), plate, "images.plane")
     if not named:
-        raise InputError(_nothing(place, plate, channels, options, planes, aside))
+        raise InputError(_nothing(place, plate, channels, options, planes, aside, problems))
     sites = {(plane.well, plane.site) for plane in planes}
     sites |= {(problem.well, problem.site) for problem in problems if problem.site is not None}
     found = []
@@ -71,7 +75,9 @@ def list_plate(place, plate, channels, options):
     return Listing(sorted(found), problems, sites, aside)
 
 
-def _nothing(place, plate, channels, options, planes, aside):
+def _nothing(place, plate, channels, options, planes, aside, problems):
+    if problems and not planes:
+        return problems[0].reason
     sources = ", ".join(str((block or {}).get("source") or name) for name, block in channels.items())
     if planes:
         there = sorted({plane.aliases[0] for plane in planes})
@@ -116,7 +122,7 @@ def _by_names(regex, place, plate, options, problems, aside, aliases_of, files=N
         )
         sizes[file.path] = file
     for reason, count in wrong.items():
-        problems.append(Problem(f"{place}: {reason} ({count} file(s))", count=count))
+        problems.append(Problem("name", f"{place}: {reason} ({count} file(s))", count=count))
     return planes, sizes
 
 
@@ -173,7 +179,9 @@ def _cellvoyager(place, plate, options, problems, aside):
     index = _beside(place, ("MeasurementData.mlf",))
     if index:
         planes, errors = instruments.cellvoyager_planes(index)
-        problems += [Problem(f"{index}: not taken ({text})", well=well, site=site) for well, site, text in errors]
+        problems += [
+            Problem("unreadable", f"{index}: not taken ({text})", well=well, site=site) for well, site, text in errors
+        ]
         return planes, {}
 
     def aliases_of(fields):
@@ -197,7 +205,7 @@ def _ome(place, plate, options, problems, aside):
         try:
             pages = ome.pages_of(plane.path, options.get("pages"))
         except ImageError as error:
-            problems.append(Problem(str(error), well=plane.well, site=plane.site))
+            problems.append(Problem("unreadable", str(error), well=plane.well, site=plane.site))
             continue
         planes += [
             plane._replace(aliases=page.aliases, z=page.z or plane.z, time=page.time or plane.time, page=page.page)

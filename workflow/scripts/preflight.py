@@ -1,0 +1,19 @@
+"""Rule preflight: everything wrong with the study's inputs -> one list, in the log and beside the results."""
+
+from phenoloom.core.errors import InputError
+from phenoloom.core.job import job
+from phenoloom.ingest.preflight import preflight, write
+
+
+def main(snakemake):
+    """Write the list; fail when it has errors, so that whoever waits for the exit status sees it."""
+    with job(snakemake) as run:
+        findings, estimate = preflight(snakemake.params.config, run.threads)
+        print(write(snakemake.params.folder, snakemake.params.config["study"], findings, estimate), flush=True)
+        errors = sum(one.severity == "error" for one in findings)
+        if errors:
+            raise InputError(f"{errors} error(s) in the inputs; see the list above")
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
