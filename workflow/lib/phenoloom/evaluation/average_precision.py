@@ -16,6 +16,9 @@ import pandas as pd
 from phenoloom.evaluation.intervals import adjusted
 from phenoloom.evaluation.similarity import blocks, prepared, similarity
 
+#: Entries of random orders held at a time.
+DRAWN_ENTRIES = 20_000_000
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -214,7 +217,7 @@ def random_average_precisions(n_positive, n_total, size, seed):
     """Average precision of `size` random orders with n_positive positives among n_total, drawn by copairs, float32."""
     from copairs.compute import random_ap
 
-    step = max(1, 20_000_000 // n_total)
+    step = max(1, DRAWN_ENTRIES // n_total)
     starts = range(0, size, step)
     parts = [
         random_ap(min(step, size - start), n_positive, n_total, [seed, n_positive, n_total, start]) for start in starts

@@ -8,6 +8,7 @@ from phenoloom.core.tables import feature_columns
 from phenoloom.evaluation.features import named_features
 from phenoloom.evaluation.results import Result, row
 from phenoloom.evaluation.units import choose, text
+from phenoloom.profiles.queries import select
 
 
 def z_prime(positive, negative, robust=False):
@@ -64,7 +65,7 @@ def control_separation(
     table = choose(table, samples)
     names = named_features(table, features) if features else feature_columns(table)
     groups = text(table, by) if by else np.full(len(table), "all", dtype=object)
-    masks = [_mask(table, expression) for expression in (positive, negative)]
+    masks = [select(table, query, "controls of an evaluation") for query in (positive, negative)]
     if (masks[0] & masks[1]).any():
         raise InputError(
             "the expressions 'positive' and 'negative' choose common wells; mend them in the study's config"
@@ -91,14 +92,6 @@ def control_separation(
         )
         summary = [row("Z'", np.nan, 0, note=note)]
     return Result(details, summary, table.iloc[:0].assign(note=""))
-
-
-def _mask(table, expression):
-    try:
-        chosen = table.query(expression, engine="python", local_dict={}, global_dict={}).index
-    except Exception as error:  # pandas raises many kinds for a bad expression
-        raise InputError(f"the expression {expression!r} cannot be applied to the profile: {error}") from error
-    return table.index.isin(chosen)
 
 
 def _group(group, names, positive, negative, robust):
@@ -133,13 +126,17 @@ def _summary(name, found, pairs, robust, permutations, bootstrap, seed):
     notes += [f"{missing} wells without a value left out"] if missing else []
     notes += sorted(set(found["note"]) - {""})
     extreme = np.abs(null[:, 1])
-    observed = np.abs(found["ssmd"].median())
-    pvalue = (1 + np.sum(extreme >= observed - 1e-12)) / (1 + len(extreme)) if len(extreme) and n else np.nan
+    figures = {
+        key: float(np.median(found[key].dropna())) if found[key].notna().any() else np.nan
+        for key in ("z_prime", "ssmd")
+    }
+    observed = abs(figures["ssmd"])
+    pvalue = (1 + np.sum(extreme >= observed - 1e-12)) / (1 + len(extreme)) if len(extreme) else np.nan
     rows = []
     for column, label, key in ((0, "Z'", "z_prime"), (1, "SSMD", "ssmd")):
         low, high = _quantiles(drawn[:, column])
         middle = _quantiles(null[:, column], (0.5, 0.5))[0]
-        rows.append(row(f"{label} of {name}", found[key].median(), n, low, high, middle, pvalue, notes))
+        rows.append(row(f"{label} of {name}", figures[key], n, low, high, middle, pvalue, notes))
     return rows
 
 

@@ -1,7 +1,5 @@
 """Dose-response of single features: monotonicity per compound and, where it can be told, the half-effective dose."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from scipy import optimize, stats
@@ -47,55 +45,54 @@ def four_parameter_logistic(log_dose, bottom, top, log_ec50, hill):
 def fit_half_effective_dose(doses, values, confidence=0.95):
     """Fit a four-parameter logistic and say the half-effective dose only where the data tell it.
 
-    doses: (n,) positive floats; values: (n,). Returns a dict with ec50, ec50_low, ec50_high, hill, bottom, top,
-    r_squared, note. EC50 is NaN, with the reason in note, for fewer than five distinct doses; when the curve explains
-    no more than chance (F test against a constant, 5 %); when EC50 lies outside the doses; when its interval is wider
-    than their range; or when no plateau is reached (less than 60 % of the fitted span lies within the doses).
+    doses: (n,) positive floats; values: (n,). Returns a dict with ec50, its interval ec50_low and ec50_high, hill,
+    bottom (response to little dose), top (to much), r_squared, note. For each EC50 and slope on a grid bottom and top
+    are least squares; the interval is the EC50s whose best fit is not significantly worse (profile likelihood).
+    EC50 is NaN, with the reason in note, for fewer than five distinct doses, where the curve explains no more than
+    chance (F test against a constant), and where the interval is not inside the tested doses.
     """
     result = dict.fromkeys(_FIT_COLUMNS, np.nan)
     if len(np.unique(doses)) < 5 or len(doses) < 6:
         return {**result, "note": "fewer than five doses: no curve fitted"}
-    log_dose, spread = np.log10(doses), np.ptp(values)
-    if spread == 0:
+    if np.ptp(values) == 0:
         return {**result, "note": "constant: no curve fitted"}
+    log_dose = np.log10(doses)
     low, high = log_dose.min(), log_dose.max()
-    scaled = (values - values.min()) / spread
-    bounds = ([-5, -5, low - 3, 0.1], [6, 6, high + 3, 10])
-    best = None
-    for rising in (True, False):
-        for middle in np.quantile(log_dose, [0.3, 0.5, 0.7]):
-            start = [0.0, 1.0, middle, 1.0] if rising else [1.0, 0.0, middle, 1.0]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optimize.OptimizeWarning)
-                try:
-                    found, covariance = optimize.curve_fit(
-                        four_parameter_logistic, log_dose, scaled, start, bounds=bounds, maxfev=2000
-                    )
-                except RuntimeError:
-                    continue
-            residual = np.sum((scaled - four_parameter_logistic(log_dose, *found)) ** 2)
-            if best is None or residual < best[0] - 1e-12:
-                best = residual, found, covariance
-    if best is None:
-        return {**result, "note": "the fit did not converge"}
-    residual, (bottom, top, log_ec50, hill), covariance = best
-    total = np.sum((scaled - scaled.mean()) ** 2)
-    freedom = len(values) - 4
-    result |= {"hill": hill, "bottom": bottom * spread + values.min(), "top": top * spread + values.min()}
-    result["r_squared"] = 1 - residual / total
-    f_value = (total - residual) / 3 / max(residual / freedom, 1e-300)
-    if stats.f.sf(f_value, 3, freedom) > 0.05:
+    places, slopes = np.linspace(low - 1, high + 1, 241), np.geomspace(0.3, 6, 40)
+    residuals = np.array([_residual(log_dose, values, place, slopes) for place in places])
+    best = np.unravel_index(residuals.argmin(), residuals.shape)
+    found = optimize.minimize(
+        lambda at: _residual(log_dose, values, at[0], np.exp(at[1:2]))[0],
+        [places[best[0]], np.log(slopes[best[1]])],
+        bounds=[(places[0], places[-1]), (np.log(slopes[0]), np.log(slopes[-1]))],
+        method="Nelder-Mead",
+    )
+    (log_ec50, log_hill), residual = found.x, min(found.fun, residuals.min())
+    hill = float(np.exp(log_hill))
+    shape = four_parameter_logistic(log_dose, 0.0, 1.0, log_ec50, hill)
+    span = np.cov(shape, values)[0, 1] / shape.var(ddof=1)
+    bottom = values.mean() - span * shape.mean()
+    total, freedom = np.sum((values - values.mean()) ** 2), len(values) - 4
+    result |= {"hill": hill, "bottom": bottom, "top": bottom + span, "r_squared": 1 - residual / total}
+    variance = max(residual / freedom, 1e-12 * total)
+    if stats.f.sf((total - residual) / 3 / variance, 3, freedom) > 1 - confidence:
         return {**result, "note": "no more than chance: EC50 not told"}
-    if not low < log_ec50 < high:
-        return {**result, "note": "EC50 outside the tested doses"}
-    half = stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(covariance[2, 2])
-    if not np.isfinite(half) or 2 * half > high - low:
-        return {**result, "note": "the interval of EC50 is wider than the tested doses"}
-    reached = np.ptp(four_parameter_logistic(np.array([low, high]), bottom, top, log_ec50, hill))
-    if reached < 0.6 * abs(top - bottom):
-        return {**result, "note": "no plateau within the tested doses: EC50 not told"}
-    result |= {"ec50": 10**log_ec50, "ec50_low": 10 ** (log_ec50 - half), "ec50_high": 10 ** (log_ec50 + half)}
+    likely = residuals.min(axis=1) <= residual + variance * stats.f.ppf(confidence, 1, freedom)
+    inside = [log_ec50, *places[likely]]
+    if min(inside) <= low or max(inside) >= high:
+        return {**result, "note": "EC50 may lie outside the tested doses: not told"}
+    result |= {"ec50": 10**log_ec50, "ec50_low": 10 ** min(inside), "ec50_high": 10 ** max(inside)}
     return {**result, "note": ""}
+
+
+def _residual(log_dose, values, log_ec50, slopes):
+    """Sum of squares (s,) left by the best bottom and top for one EC50 and several slopes."""
+    shape = four_parameter_logistic(log_dose[None, :], 0.0, 1.0, log_ec50, slopes[:, None])
+    shape -= shape.mean(axis=1, keepdims=True)
+    centred = values - values.mean()
+    # A shape that is flat over the doses explains nothing: its sum of squares is kept above zero.
+    explained = (shape @ centred) ** 2 / np.maximum((shape**2).sum(axis=1), 1e-12)
+    return np.maximum(centred @ centred - explained, 0)
 
 
 def dose_response(

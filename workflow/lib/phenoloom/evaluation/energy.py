@@ -33,7 +33,7 @@ def activity_by_energy(table, treatment, within, samples, distance, null_size, t
     details["active"] = details["qvalue"] < threshold
     describe(details, chosen.table, labels)
     details = with_left_out(details, chosen, treatment)
-    details["active"] = details["active"].fillna(False).astype(bool)
+    details["active"] = details["active"].eq(True)
     tested = int(details["pvalue"].notna().sum())
     active = int(details["active"].sum())
     notes = [*chosen.notes, *([] if tested else ["no treatment has controls to compare with"])]

@@ -91,7 +91,7 @@ def _percent(chosen, column, labels, clusters, describing, what, distance, null_
     limits = {shape: np.percentile(null, percentile) for shape, null in nulls.items() if len(null)}
     null = _shuffled_shares(vectors, membership, clusters, limits, distance, permutations, seed)
     details = with_left_out(details, chosen, column)
-    details[what] = details[what].fillna(False).astype(bool)
+    details[what] = details[what].eq(True)
     n, hits = int(tested.sum()), int(details[what].sum())
     share = hits / n if n else np.nan
     missing = len(details) - n

@@ -75,7 +75,7 @@ def mean_average_precision(
     unit_of_row = of_rows if per else np.where(membership.sum(axis=1) == 1, labels, "").astype(object)
     describe(details, chosen.table, np.where(labelled, unit_of_row, ""))
     details = with_left_out(details, chosen, per or positives)
-    details["significant"] = details["significant"].fillna(False).astype(bool)
+    details["significant"] = details["significant"].eq(True)
 
     null_means = [mean_by(frame, "unit")["value"].mean() for frame in null_scores]
     null_share = np.nan

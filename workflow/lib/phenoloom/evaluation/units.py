@@ -7,6 +7,7 @@ import pandas as pd
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import METADATA, feature_columns
+from phenoloom.profiles.queries import select
 
 #: Stands between several labels, or several batches, of one unit.
 SEPARATOR = "|"
@@ -73,12 +74,9 @@ def choose(table, samples):
     """Rows of a table for which the pandas expression `samples` is true; all of them when it is empty."""
     if not samples:
         return table.reset_index(drop=True)
-    try:
-        chosen = table.query(samples, engine="python", local_dict={}, global_dict={})
-    except Exception as error:  # pandas raises many kinds for a bad expression
-        raise InputError(f"the expression {samples!r} cannot be applied to the profile: {error}") from error
+    chosen = table[select(table, samples, "samples of an evaluation")]
     if chosen.empty:
-        raise InputError(f"the expression {samples!r} chooses no row of the profile; check its columns and values")
+        raise InputError(f"the query {samples!r} chooses no row of the profile; check its columns and values")
     return chosen.reset_index(drop=True)
 
 
