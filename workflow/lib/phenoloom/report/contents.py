@@ -1,0 +1,194 @@
+"""What the report says in words and tables: totals, warnings, what was dropped, the ledger, versions."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from phenoloom.report.page import bar
+from phenoloom.report.style import natural
+
+#: Rows of a table on the page; the whole tables lie beside the report as Parquet.
+PLATE_ROWS, LEDGER_ROWS, LEDGER_GROUPS, SCORE_ROWS, DROPPED_ROWS = 200, 40, 60, 200, 100
+
+
+def totals(plates):
+    """Sums over the plates of :func:`summary.count_plates`; NaN where nothing is known."""
+    sums = {
+        name: plates[name].sum(min_count=1)
+        for name in ("Wells", "Sites", "Sites_Excluded", "Sites_Measured", "Images", "Images_Flagged", "Cells")
+    }
+    coverage = sums["Sites_Measured"] / sums["Sites"] if sums["Sites"] > 0 else np.nan
+    batches = int(plates.loc[plates["Metadata_Batch"] != "", "Metadata_Batch"].nunique())
+    return {**sums, "Plates": len(plates), "Batches": batches, "Coverage": coverage}
+
+
+def names_of(wells):
+    """Numbers of perturbations, treatments and mechanisms over all wells of a dataset."""
+    from phenoloom.report.summary import treatment
+
+    named = wells[wells["Metadata_Perturbation"] != ""]
+    return {
+        "Perturbations": named["Metadata_Perturbation"].nunique(),
+        "Treatments": treatment(named).nunique(),
+        "MoAs": named.loc[named["Metadata_MoA"] != "", "Metadata_MoA"].nunique(),
+    }
+
+
+def evaluation_warnings(table):
+    """Warnings about scores that could not be computed or lie no better than shuffled labels."""
+    found = []
+    empty = table[~np.isfinite(table["value"].astype(float))]
+    for row in empty.head(10).itertuples():
+        note = f": {row.note}" if isinstance(row.note, str) and row.note else ""
+        found.append(
+            (
+                "caution",
+                f"{row.evaluation} of {row.dataset}/{row.representation}/{row.profile} gave no value for {row.label or row.metric}{note}.",
+            )
+        )
+    weak = table[table["pvalue"].astype(float) > 0.05]
+    for row in weak.head(10).itertuples():
+        found.append(
+            (
+                "note",
+                f"{row.evaluation} of {row.dataset}/{row.representation}/{row.profile}: {row.label or row.metric} is no better than with shuffled labels (p = {row.pvalue:.2g}).",
+            )
+        )
+    return found
+
+
+def score_rows(table):
+    """Rows of the evaluation table for the page, each with the places of its small bar."""
+    rows = []
+    for record in table.to_dict("records"):
+        rows.append({**record, "bar": bar(*(_number(record[name]) for name in ("value", "low", "high", "null")))})
+    return rows
+
+
+def _number(value):
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def dropped_groups(tables):
+    """One row per profile, kind, step and reason of what the profile chains dropped.
+
+    tables: {(dataset, representation, profile): DataFrame with kind, name, plate, step, reason, count}.
+    Returns dicts with profile, kind, step, reason, count (sum), examples (up to three names) and more (names beyond).
+    """
+    rows = []
+    for key, table in tables.items():
+        if table.empty:
+            continue
+        for column in ("kind", "step", "reason", "name"):
+            if column not in table:
+                table = table.assign(**{column: ""})
+        filled = table.fillna({"kind": "", "step": "", "reason": "", "name": ""})
+        for (kind, step, reason), part in filled.groupby(["kind", "step", "reason"], sort=False):
+            names = [str(name) for name in dict.fromkeys(part["name"]) if str(name)]
+            total = part["count"].sum() if "count" in part else len(part)
+            rows.append(
+                {
+                    "profile": "/".join(key),
+                    "kind": str(kind),
+                    "step": str(step),
+                    "reason": str(reason),
+                    "count": int(total),
+                    "examples": names[:3],
+                    "more": max(0, len(names) - 3),
+                }
+            )
+    return rows
+
+
+def ledger_groups(ledger):
+    """Ledger rows grouped by stage, severity, unit and kind of reason; the most frequent reasons of a stage first.
+
+    Reasons that differ only in paths, names in quotes or numbers are one kind. Each group has rows (number of entries),
+    count (sum), example (the first reason), and entries (up to LEDGER_ROWS dicts).
+    """
+    if ledger.empty:
+        return []
+    ledger = ledger.fillna({name: "" for name in ledger.columns if name != "count"})
+    keys = ledger["reason"].map(reason_kind)
+    groups = []
+    for (stage, severity, unit, _), part in ledger.groupby(
+        [ledger["stage"], ledger["severity"], ledger["unit"], keys], sort=False
+    ):
+        reasons = part["reason"].unique()
+        groups.append(
+            {
+                "stage": stage,
+                "severity": severity,
+                "unit": unit,
+                "rows": len(part),
+                "count": int(part["count"].fillna(1).sum()),
+                "example": reasons[0],
+                "others": len(reasons) - 1,
+                "entries": part.head(LEDGER_ROWS).to_dict("records"),
+            }
+        )
+    order = {stage: number for number, stage in enumerate(dict.fromkeys(ledger["stage"]))}
+    return sorted(groups, key=lambda group: (order[group["stage"]], group["severity"] != "lost", -group["count"]))
+
+
+def reason_kind(reason):
+    """A reason without what differs between units: paths, quoted names and numbers.
+
+    >>> reason_kind("a/b/x_1.tif is empty (0 bytes)") == reason_kind("c/y_2.tif is empty (0 bytes)")
+    True
+    """
+    text = re.sub(r"\S*[/\\]\S*|\S+\.(?:tiff?|csv|h5|parquet|png|xml)\b", "…", str(reason))
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", text)
+    return re.sub(r"\d+(?:\.\d+)?", "#", text)
+
+
+def profile_rows(shapes):
+    """Rows of the table of profiles. shapes: {(dataset, representation, profile): dict of wells, treatments, features}."""
+    return [{"profile": "/".join(key), **numbers} for key, numbers in shapes.items()]
+
+
+def version_rows(installed, recorded, pins):
+    """(program, version, where) rows: installed here, recorded in the tables' origin, pinned in the environments.
+
+    installed: name -> version. recorded: list of name -> version. pins: environment -> {name: version}. A program that
+    has other versions in the tables than here shows both.
+    """
+    rows = []
+    found = {}
+    for versions in recorded:
+        for name, version in versions.items():
+            found.setdefault(name, set()).add(version)
+    for name in sorted(set(installed) | set(found), key=natural):
+        known = sorted(found.get(name, set()) | ({installed[name]} if name in installed else set()), key=natural)
+        rows.append((name, " and ".join(known), "recorded in the tables" if name in found else "this report"))
+    seen = {name for name, _, _ in rows}
+    for environment, versions in pins.items():
+        rows += [(name, version, f"pinned in {environment}") for name, version in versions.items() if name not in seen]
+    return rows
+
+
+def environment_pins(text):
+    """name -> version of the `name=version` and `name==version` lines of a conda environment file."""
+    import yaml
+
+    pins = {}
+    queue = list((yaml.safe_load(text) or {}).get("dependencies") or [])
+    while queue:
+        item = queue.pop(0)
+        if isinstance(item, dict):
+            queue.extend(entry for value in item.values() for entry in value)
+        else:
+            match = re.match(r"^(?:[^:]+::)?([A-Za-z0-9_.\[\]-]+?)\s*={1,2}\s*([^=\s;]+)", str(item))
+            if match:
+                pins[match[1]] = match[2]
+    return pins
+
+
+def capped(rows, number):
+    """(first rows, total): what fits on the page and how many there are."""
+    rows = list(rows) if not isinstance(rows, pd.DataFrame) else rows.to_dict("records")
+    return rows[:number], len(rows)

@@ -1,0 +1,91 @@
+"""Rule report: all figures and tables of the study -> one self-contained HTML page."""
+
+import platform
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from phenoloom.core.files import write_text
+from phenoloom.core.job import job
+from phenoloom.core.provenance import read_origin, versions
+from phenoloom.core.tables import feature_columns, read_table
+from phenoloom.report.assembly import Dataset, page
+from phenoloom.report.contents import environment_pins, version_rows
+from phenoloom.report.page import section, slug
+
+#: Whose versions the report lists even if no table recorded them.
+PROGRAMS = ("snakemake", "numpy", "pandas", "pyarrow", "scipy", "scikit-image", "scikit-learn", "umap-learn")
+PROGRAMS += ("matplotlib", "pycytominer", "copairs", "tifffile", "jinja2")
+
+
+def main(snakemake):
+    with job(snakemake):
+        given, config = snakemake.input, snakemake.params.config
+        profiles = [tuple(Path(path).parts[-5:][index] for index in (0, 2, 3)) for path in given.wells]
+        dropped = {key: read_table(path) for key, path in zip(profiles, given.dropped, strict=True)}
+        tables = zip(given.wells, given.treatments, strict=True)
+        shapes = {key: shape(*paths, dropped[key]) for key, paths in zip(profiles, tables, strict=True)}
+        recorded = [read_origin(path).get("versions", {}) for path in given.wells]
+        pins = {
+            Path(path).stem: environment_pins(Path(path).read_text(encoding="utf-8")) for path in given.environments
+        }
+        installed = {"python": platform.python_version(), **versions(PROGRAMS)}
+        datasets = [dataset(name, snakemake) for name in config["datasets"]]
+        text = page(
+            Path(given.template).parent,
+            config,
+            datasets,
+            part("maps", "Maps", given.maps, snakemake),
+            shapes,
+            dropped,
+            read_table(given.scores),
+            part("evaluation", "Evaluation", given.evaluation, snakemake),
+            read_table(given.ledger),
+            read_table(given.run_times),
+            part("run", "Time and memory", given.run, snakemake),
+            version_rows(installed, recorded, pins),
+        )
+        write_text(snakemake.output[0], text)
+
+
+def shape(wells, treatments, dropped):
+    """Sizes of one set of profiles."""
+    features = feature_columns(pq.read_schema(wells))
+    return {
+        "wells": pq.read_metadata(wells).num_rows,
+        "treatments": pq.read_metadata(treatments).num_rows,
+        "features": len(features),
+        "dropped": int(dropped.loc[dropped["kind"] == "feature", "name"].nunique()),
+    }
+
+
+def part(anchor, title, folders, snakemake):
+    """A section of the figures in `folders`, whose paths are shown as they lie beside the report."""
+    results = Path(snakemake.output[0]).parent
+    folders = [folders] if isinstance(folders, str) else list(folders)
+    return section(slug(anchor), title, folders, lambda folder: Path(folder).relative_to(results).as_posix())
+
+
+def dataset(name, snakemake):
+    """Tables and figures of one dataset, found among the inputs by their folder."""
+    given = snakemake.input
+
+    def find(paths, place):
+        return [path for path in paths if Path(path).parts[place] == name]
+
+    def figures(kind):
+        found = find(given.get(kind, []), -2)
+        return part(f"{kind}-{name}", kind, found, snakemake) if found else None
+
+    return Dataset(
+        name,
+        read_table(find(given.plates, -3)[0]),
+        read_table(find(given.counts, -3)[0]),
+        figures("plate_heatmaps"),
+        figures("illumination"),
+        figures("montage"),
+    )
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
