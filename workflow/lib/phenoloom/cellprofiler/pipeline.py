@@ -61,10 +61,6 @@ _OUTPUTS = {"Name to assign these images", "Output", "Select the input binary im
 
 #: (module, input setting) -> (other setting, values of it that make CellProfiler ignore the input).
 _IGNORED = {
-    ("IdentifySecondaryObjects", "Select the input image"): (
-        "Select the method to identify the secondary objects",
-        {"Distance - N"},
-    ),
     ("MeasureImageQuality", "Select the images to measure"): (
         "Calculate metrics for which images?",
         {"All loaded images"},
