@@ -32,7 +32,7 @@ def wells(seed=0):
     ]
     rows += [("DMSO", "", np.nan, "negative")] * 8 + [("ctrl", "", np.nan, "positive")] * 8
     names, moas, doses, controls = zip(*rows, strict=True)
-    values = rng.normal(size=(len(rows), 10)) + 3 * rng.normal(size=(4, 10))[[hash(m[1:] or 3) % 4 for m in moas]]
+    values = rng.normal(size=(len(rows), 10)) + 3 * rng.normal(size=(4, 10))[[int(moa[1:] or 3) for moa in moas]]
     table = pd.DataFrame(
         {
             "Metadata_Batch": [f"{number % 2 + 1:04d}" for number in range(len(rows))],

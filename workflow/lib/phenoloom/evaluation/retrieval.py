@@ -189,8 +189,9 @@ def activity(
     """Which treatments differ from the negative controls, at a false discovery rate of `threshold`.
 
     method `average_precision`: replicates retrieved against the negative controls that agree in `neg_sameby` (copairs'
-    activity). `energy`: energy distance between the treatment's profiles and the controls, tested exactly by exchanging
-    them within the groups of `neg_sameby`. Needs a table of wells: a treatment's only profile has no replicate.
+    activity; cautious, and blind where a query has few controls). `energy`: energy distance between the treatment's
+    profiles and the controls, tested exactly by exchanging them within the groups of `neg_sameby`. Needs a table of
+    wells: a treatment's only profile has no replicate.
     Returns a Result whose details have the column `active`.
     """
     if method == "energy":
@@ -208,6 +209,7 @@ def activity(
         null_size=null_size,
         threshold=threshold,
         permutations=permutations,
+        permute_within=neg_sameby,
         bootstrap=bootstrap,
         seed=seed,
     )
