@@ -106,7 +106,7 @@ def test_cpjump1_plates_enter_together(shared_data, tmp_path):
     assert len(frame) == 7 * 384
     assert len(feature_columns(frame)) == 904
     assert set(frame["Metadata_Time"]) == {24, 48}
-    assert (frame["Metadata_Control"] == "negative").groupby(frame["Metadata_Plate"]).sum().eq(64).all()
+    assert (frame["Metadata_Control"] == "negative").groupby(frame["Metadata_Plate"].astype(str)).sum().eq(64).all()
     assert (frame.loc[frame["Metadata_Control"] == "negative", "Metadata_Perturbation"] == "DMSO").all()
 
 

@@ -81,7 +81,7 @@ class Units:
         if named:
             values = pd.DataFrame(self._block(named).T, columns=named, index=frame.index)
             frame = pd.concat([frame, values], axis="columns")
-        chosen = select(frame, options["query"], "filter")
+        chosen = select(frame, options["query"], "filter", [*self._metadata_names(), *self.features])
         gone = np.bincount(self.codes[(self.codes >= 0) & ~chosen], minlength=len(self.rows_of_wells))
         for code in np.flatnonzero(gone):
             plate, well = self.rows_of_wells.loc[code, KEYS]
@@ -95,7 +95,7 @@ class Units:
         A plate with too few of them is lost: its wells go to the ledger.
         """
         frame = self._described(columns_of(options["samples"], self._metadata_names()))
-        reference = select(frame, options["samples"], "normalize") & (self.codes >= 0)
+        reference = select(frame, options["samples"], "normalize", self._metadata_names()) & (self.codes >= 0)
         plate_of_well = self.wells["Metadata_Plate"].reindex(self.rows_of_wells.index)
         groups, plates = [], sorted(plate_of_well.dropna().unique())
         for plate in plates:

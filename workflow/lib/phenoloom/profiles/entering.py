@@ -158,6 +158,7 @@ class Mapping:
         self.block, self.level, self.joins = block, level, joins
         self.missing = {_bare(name): value for name, value in block["missing"].items()}
         self.controls = block["controls"]
+        self.kinds = {}
         self.rules = {name: f"Metadata_{name}" for name in map(_bare, _kept(header))}
         self.rules |= {number: column for column, number in NUMBERS.items() if column in header and number}
         self.rules |= {_bare(name): rule for name, rule in block["metadata"].items()}
@@ -205,9 +206,10 @@ class Mapping:
 
     @property
     def text_columns(self):
-        """Columns that are read as text."""
+        """Columns that are read as text: those of the standard metadata but the concentration."""
+        named = {_column(rule) for name, rule in self.rules.items() if f"Metadata_{name}" in STANDARD}
         concentration = _column(self.rules.get("Concentration", {"value": 0}))
-        return sorted(self.used - {concentration} - set(NUMBERS))
+        return sorted(named - {None, concentration})
 
     def metadata(self, chunk, path):
         """Metadata of a chunk of rows: standard columns first, text stripped, wells canonical where they can be."""
@@ -230,7 +232,8 @@ class Mapping:
                 frame[name] = as_text(frame[name]) if name in frame else ""
         others = [name for name in frame.columns if name not in STANDARD]
         for name in others:
-            frame[name] = _integers(frame[name]) if name in _INTEGERS else _plain(frame[name])
+            kind = self.kinds.setdefault(name, _kind(frame[name]))
+            frame[name] = _as_kind(frame[name], kind, path, name)
         return frame[[*STANDARD, *others]]
 
     def _values(self, chunk, name, rule, path):
@@ -464,21 +467,31 @@ def _numbers(values, path, name):
     if strange.any():
         raise InputError(
             f"{name.removeprefix('Metadata_')} in {path} is a number, not {values[strange].iloc[0]!r}; "
-            "use a pattern such as `{column: ..., pattern: '([0-9.]+)'}` and map the unit to Unit"
+            "take the number out by `{column: ..., pattern: '([0-9.]+)'}`"
         )
     return numbers.astype(float)
 
 
-def _integers(values):
-    numbers = pd.to_numeric(values, errors="coerce")
-    return numbers.astype("int64") if numbers.notna().all() and (numbers % 1 == 0).all() else as_text(values)
+def _kind(values):
+    """What the values of a metadata column are: integers, numbers or text."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return "text"
+    whole = values.name in _INTEGERS and values.notna().all() and (values % 1 == 0).all()
+    return "integers" if whole else "numbers"
 
 
-def _plain(values):
-    """Other metadata: numbers as they are, everything else as text."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return values.astype(float)
-    return as_text(values)
+def _as_kind(values, kind, path, name):
+    """Values in the form that the first rows of the table had."""
+    if kind == "text":
+        return as_text(values)
+    numbers = _numbers(values, path, name)
+    if kind == "numbers":
+        return numbers
+    if not (numbers.notna() & (numbers % 1 == 0)).all():
+        raise InputError(
+            f"column {name.removeprefix('Metadata_')} of {path} holds whole numbers first and others later"
+        )
+    return numbers.astype("int64")
 
 
 def _is_metadata(name):

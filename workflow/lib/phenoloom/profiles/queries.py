@@ -11,10 +11,11 @@ import pandas as pd
 from phenoloom.core.errors import InputError
 
 
-def select(frame, query, step):
+def select(frame, query, step, known=None):
     """Boolean array (n,): the rows of `frame` for which the query holds; "all" holds for every row.
 
-    A comparison with a missing value does not hold. Raises InputError naming the step, the query and near columns.
+    A comparison with a missing value does not hold. `known` lists the columns of the table where `frame` holds only
+    some of them. Raises InputError naming the step, the query and near columns.
     """
     if query.strip() == "all":
         return np.ones(len(frame), dtype=bool)
@@ -22,9 +23,8 @@ def select(frame, query, step):
         # no names but the columns: `@name` would reach into this module
         chosen = frame.eval(query, local_dict={}, global_dict={}, engine="python")
     except Exception as error:  # the query is the user's: whatever it raises is about the query
-        raise InputError(
-            f'the query "{query}" of step {step} cannot be evaluated ({_words(error)}){_nearest(query, frame.columns)}'
-        ) from error
+        hint = _nearest(query, known or frame.columns)
+        raise InputError(f'the query "{query}" of step {step} cannot be evaluated ({_words(error)}){hint}') from error
     if isinstance(chosen, bool | np.bool_):
         return np.full(len(frame), bool(chosen))
     if not isinstance(chosen, pd.Series) or len(chosen) != len(frame):
@@ -49,7 +49,7 @@ def nearest(name, candidates, count=3):
     """Candidates that look like `name`, best first, for error messages."""
     candidates = [str(candidate) for candidate in candidates]
     lower = {candidate.lower(): candidate for candidate in reversed(candidates)}
-    found = difflib.get_close_matches(str(name).lower(), list(lower), n=count, cutoff=0.4)
+    found = difflib.get_close_matches(str(name).lower(), list(lower), n=count, cutoff=0.6)
     contained = [candidate for candidate in candidates if str(name).lower() in candidate.lower()]
     return list(dict.fromkeys([*(lower[match] for match in found), *contained]))[:count]
 

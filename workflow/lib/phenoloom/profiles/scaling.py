@@ -31,7 +31,7 @@ def normalize_wells(frame, options, ledger, dropped, step="normalize"):
             lost += 1
             _lose(frame.iloc[rows], name, int(reference[rows].sum()), options, ledger, dropped, step)
             continue
-        if options["method"] == "mad_robustize":
+        if options["method"] != "spherize":
             _tell_constant(frame.iloc[rows], reference[rows], name, options, ledger, step)
         parts.append(_normalize_group(frame.iloc[rows], reference[rows], name, options, step))
     if not parts:
@@ -124,24 +124,31 @@ def _check_spherize(features, reference, name, step):
     if len(constant):
         raise InputError(
             f"step {step} (spherize) needs features that vary but {len(constant)} are constant among the reference "
-            f"wells of {name}, {constant[0]} among them; put feature_select with variance_threshold and the same samples "
-            "before it"
+            f"wells of {name}, {constant[0]} among them; put feature_select with variance_threshold and the same "
+            "samples before it"
         )
 
 
 def _tell_constant(frame, reference, name, options, ledger, step):
-    """Flag features whose median absolute deviation is 0: pycytominer divides them by epsilon."""
+    """Flag the features without spread among the reference wells, which each method treats in its own way."""
     values = frame.loc[reference, feature_columns(frame)]
-    spread = (values - values.median()).abs().median()
-    constant = int((spread == 0).sum())
+    if options["method"] == "mad_robustize":
+        spread = (values - values.median()).abs().median()
+        word, treated = "median absolute deviation", f"0 or huge (divided by {options['mad_epsilon']:g})"
+    elif options["method"] == "robustize":
+        spread = values.quantile(0.75) - values.quantile(0.25)
+        word, treated = "interquartile range", "centred but not scaled"
+    else:
+        spread = values.max() - values.min()
+        word, treated = "range", "centred but not scaled"
+    constant = list(spread.index[spread == 0])
     if constant:
         ledger.add(
-            f"{constant} features have a median absolute deviation of 0 among the {int(reference.sum())} reference "
-            f"wells of {name}: step {step} makes them 0 or huge (they are divided by {options['mad_epsilon']:g}); "
-            "variance_threshold and drop_outliers remove them",
+            f"{len(constant)} features have a {word} of 0 among the {int(reference.sum())} reference wells of {name}, "
+            f"{constant[0]} among them: step {step} leaves them {treated}, as pycytominer does",
             severity="flagged",
             unit="feature",
-            count=constant,
+            count=len(constant),
             **({"plate": frame["Metadata_Plate"].iloc[0]} if options["by"] == "plate" else {}),
         )
 
