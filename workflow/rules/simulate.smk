@@ -8,7 +8,7 @@ rule simulate:
     params:
         options=option("datasets/{dataset}/simulate"),
         sites=lambda wildcards: study.sites(wildcards.dataset, wildcards.plate, wildcards.batch),
-        code=code_of("simulate"),
+        code=code_of("simulate", "ingest"),
     log:
         "<logs>/{dataset}/simulate/{plate}/{batch}.log",
     benchmark:
@@ -29,7 +29,7 @@ rule simulation_truth:
         truth="<results>/{dataset}/truth.parquet",
     params:
         options=option("datasets/{dataset}/simulate"),
-        code=code_of("simulation_truth"),
+        code=code_of("simulation_truth", "ingest"),
     log:
         "<logs>/{dataset}/simulation_truth.log",
     benchmark:
