@@ -1,7 +1,10 @@
 """Smoothing and rescaling follow CellProfiler's definitions."""
 
+import warnings
+
 import numpy as np
 import pytest
+from skimage.filters.rank import median as skimage_median
 
 from phenoloom.core.errors import InputError
 from phenoloom.illumination.smoothing import disc_median, filter_width, raise_to_one, smooth_gaussian, smooth_median
@@ -16,13 +19,27 @@ def test_filter_widths():
 
 
 @pytest.mark.parametrize("radius", [1, 2, 4])
-def test_the_median_is_over_the_pixels_of_the_disc_inside_the_image(radius):
-    image = np.random.default_rng(1).integers(1000, 60000, (13, 17)).astype(np.uint16)
+@pytest.mark.parametrize("highest", [1100, 60000])
+def test_the_median_is_over_the_pixels_of_the_disc_inside_the_image(radius, highest):
+    image = np.random.default_rng(1).integers(1000, highest, (13, 17)).astype(np.uint16)
     found = disc_median(image, radius)
     y, x = np.mgrid[:13, :17]
     for row, column in np.ndindex(image.shape):
         inside = np.sort(image[(y - row) ** 2 + (x - column) ** 2 <= radius**2])
         assert found[row, column] == inside[inside.size // 2]
+
+
+@pytest.mark.parametrize("shape", [(150, 101), (48, 97), (20, 200)])
+@pytest.mark.parametrize("radius", [3, 30])
+def test_tiles_leave_no_trace_in_the_median(shape, radius):
+    rng = np.random.default_rng(2)
+    image = (np.linspace(0, 50000, shape[1]) + rng.integers(0, 15535, shape)).astype(np.uint16)
+    image[0, 0], image[-1, -1] = 0, 65535
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about the number of levels
+        expected = skimage_median(image, (x * x + y * y <= radius * radius).astype(np.uint8))
+    assert np.array_equal(disc_median(image, radius), expected)
 
 
 def test_the_median_ignores_bright_specks_and_keeps_units():

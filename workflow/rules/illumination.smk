@@ -4,7 +4,7 @@
 rule illumination:
     """Estimate one illumination function per plate and channel from all its sites."""
     input:
-        index="<results>/{dataset}/index/{plate}.parquet",
+        sites="<results>/{dataset}/index/{plate}.parquet",
     output:
         function="<results>/{dataset}/illumination/{plate}/{channel}.npy",
         preview=report(

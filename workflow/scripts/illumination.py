@@ -8,7 +8,7 @@ from phenoloom.illumination import estimate, preview
 def main(snakemake):
     with job(snakemake) as run:
         plate, channel = run.wildcards["plate"], run.wildcards["channel"]
-        images = read_index(snakemake.input.index, channel=channel)
+        images = read_index(snakemake.input.sites, channel=channel)
         function = estimate(images, run.ledger, threads=run.threads, **snakemake.params.options)
         run.save_array(snakemake.output.function, function)
         preview(function, snakemake.output.preview, title=f"{plate}, {channel}")

@@ -30,7 +30,8 @@ def preview(function, path, title="", width=480):
     """Draw `function` (height, width) in viridis with a colour bar and write it to `path` as PNG, atomically."""
     low, high = float(np.min(function)), float(np.max(function))
     height = max(1, round(width * function.shape[0] / function.shape[1]))
-    picture = Image.fromarray(colours(function, low, high)).resize((width, height), Image.Resampling.BILINEAR)
+    values = Image.fromarray(np.asarray(function, np.float32)).resize((width, height), Image.Resampling.BOX)
+    picture = Image.fromarray(colours(np.asarray(values), low, high))
     bar = Image.fromarray(colours(np.linspace(1, 0, height)[:, None] * np.ones((1, BAR)), 0, 1))
     top = MARGIN + (FONT + 8 if title else 0)
     canvas = Image.new("RGB", (width + BAR + 3 * MARGIN + 64, height + top + MARGIN), "white")
@@ -46,7 +47,7 @@ def preview(function, path, title="", width=480):
         draw.line((left + BAR, y, left + BAR + 4, y), fill="black")
         draw.text((left + BAR + 8, y), f"{low + (high - low) * share:.3g}", fill="black", font=font, anchor="lm")
     with atomic(path) as partial:
-        canvas.save(partial, format="PNG")
+        canvas.save(partial, format="PNG", compress_level=1)  # a third of the time, a quarter more bytes
 
 
 def colours(values, low, high):

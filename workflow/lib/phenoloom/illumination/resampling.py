@@ -19,7 +19,19 @@ def resize(image, shape):
     """Image resized to `shape` (height, width) as float64; linear in `image`."""
     if image.shape == tuple(shape):
         return np.asarray(image, np.float64)
-    return _axis_matrix(image.shape[0], shape[0]) @ image @ _axis_matrix(image.shape[1], shape[1]).T
+    rows, columns = (_axis_matrix(old, new) for old, new in zip(image.shape, shape, strict=True))
+    return np.ascontiguousarray(_banded_product(columns, _banded_product(rows, image).T).T)
+
+
+def _banded_product(matrix, image, block=32):
+    """matrix @ image where each row of `matrix` is zero but near its diagonal: in blocks that leave the zeros out."""
+    product = np.empty((matrix.shape[0], image.shape[1]))
+    for start in range(0, matrix.shape[0], block):
+        part = matrix[start : start + block]
+        used = np.flatnonzero(part.any(axis=0))
+        band = slice(used[0], used[-1] + 1)
+        np.matmul(part[:, band], image[band], out=product[start : start + block])
+    return product
 
 
 @functools.cache
