@@ -22,9 +22,9 @@ def main(arguments=None):
     from phenoloom.cellprofiler.runner import BatchError, run_batch
 
     settings = json.loads(options.options)
-    illumination = dict(pair.split("=", 1) for pair in options.illumination)
+    illumination = dict(zip(options.illuminated, options.illumination))  # noqa: B905 (Python 3.9)
     try:
-        plan = make_plan(options.index, options.pipeline, options.channel, settings, illumination)
+        plan = make_plan(options.index, options.pipeline, options.channels, settings, illumination)
         count = run_batch(plan, options.output, options.ledger, site_limit=settings.get("seconds_limit", 1800))
     except (BatchError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -37,8 +37,9 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--index", required=True, help="manifest of the batch (Parquet)")
     parser.add_argument("--pipeline", required=True, help="the .cppipe")
-    parser.add_argument("--channel", action="append", default=[], help="a channel of the study; repeat")
-    parser.add_argument("--illumination", action="append", default=[], metavar="CHANNEL=NPY", help="repeat")
+    parser.add_argument("--channels", nargs="*", default=[], help="the study's channels")
+    parser.add_argument("--illuminated", nargs="*", default=[], help="channels with an illumination function")
+    parser.add_argument("--illumination", nargs="*", default=[], help="their functions (.npy), in the same order")
     parser.add_argument("--options", default="{}", help="JSON: images, metadata, files, metadata_files, masks")
     parser.add_argument("--output", required=True, help="measurements to write (.h5)")
     parser.add_argument("--ledger", required=True, help="failures to write (JSON lines)")
