@@ -53,3 +53,24 @@ def test_a_size_other_than_indexed_is_an_error(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 4), np.uint16))
     with pytest.raises(ImageError, match="indexed as 9x9"):
         read_image({"path": tmp_path / "a.tif", "page": 0, "width": 9, "height": 9})
+
+
+def test_grey_bitmaps_are_read_like_tiffs(tmp_path):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 10)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.BMP")
+    assert read_header(tmp_path / "grey.BMP") == (10, 7, "uint8", 1)
+    assert (read_plane(tmp_path / "grey.BMP") == pixels).all()
+    Image.fromarray(np.dstack([pixels] * 3)).save(tmp_path / "colour.bmp")
+    (tmp_path / "cut.bmp").write_bytes((tmp_path / "grey.BMP").read_bytes()[:-3])
+    for name in ("colour.bmp", "cut.bmp"):
+        with pytest.raises(ImageError, match=name):
+            read_header(tmp_path / name)
+
+
+def test_a_tiff_whose_pixels_are_cut_off_is_known_by_its_header(tmp_path, write_tiff):
+    path = write_tiff(tmp_path / "whole.tif")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ImageError, match="cut off"):
+        read_header(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from phenoloom.core.bitmap import bitmap_header, bitmap_pixels, is_bitmap
 from phenoloom.core.errors import InputError
 
 #: Largest plane that is read, in pixels; larger headers are nearly always damage.
@@ -21,17 +22,23 @@ class ImageError(InputError):
 
 
 def read_header(path, page=0):
-    """(width, height, dtype name, number of pages) of a TIFF without decoding pixels. Raises ImageError."""
+    """(width, height, dtype name, pages) of a TIFF or grey bitmap without decoding pixels. Raises ImageError."""
+    if is_bitmap(path):
+        width, height, *_ = _bitmap(path, page)[0]
+        return width, height, "uint8", 1
     with _open(path) as tiff:
         plane = _page(tiff, path, page)
         return plane.imagewidth, plane.imagelength, str(plane.dtype), len(tiff.pages)
 
 
 def read_plane(path, page=0):
-    """One grey plane of a TIFF as a 2-D array in its own dtype (unsigned/signed integer or float).
+    """One grey plane of a TIFF (or grey bitmap) as a 2-D array in its own dtype (unsigned/signed integer or float).
 
     Raises ImageError for missing, empty, truncated, boolean, RGB or oversized images.
     """
+    if is_bitmap(path):
+        header, data = _bitmap(path, page, whole=True)
+        return bitmap_pixels(data, *header)
     with _open(path) as tiff:
         plane = _page(tiff, path, page)
         try:
@@ -103,6 +110,22 @@ def _page(tiff, path, page):
     if end > tiff.filehandle.size:
         raise ImageError(f"{path} is cut off: {tiff.filehandle.size} bytes where {end} are due; copy it again")
     return plane
+
+
+def _bitmap(path, page, whole=False):
+    """(header, bytes) of a grey bitmap; its first 2 kB unless the whole file is asked for."""
+    if page:
+        raise ImageError(f"{path} has 1 page(s) but page {page} (0-based) is due")
+    try:
+        size = Path(path).stat().st_size
+        with open(path, "rb") as file:
+            data = file.read(2048)
+            header = bitmap_header(data, size)
+            if header[0] * header[1] > MAX_PIXELS:
+                raise ValueError(f"it claims {header[0]}x{header[1]} pixels, beyond the limit of {MAX_PIXELS}")
+            return header, data + file.read() if whole else data
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path} is no bitmap that can be read ({_words(error)})") from error
 
 
 def _words(error):

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -253,22 +254,29 @@ class _Body:
 
 
 def _fetch_prefix(url, target, include, endpoint, say):
-    """Fetch all objects below an s3 prefix that fit; return (number, bytes). Objects that are here whole are kept."""
+    """Fetch all objects below an s3 prefix that fit; return (number, bytes). Objects that are here whole are kept.
+
+    Folders of the prefix may hold `*`; names are kept from the first such folder on.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     parts = urlsplit(url)
-    prefix = unquote(parts.path.lstrip("/"))
+    folders = unquote(parts.path.lstrip("/"))
+    listed = folders.split("*", 1)[0]
+    fixed = folders if "*" not in folders else listed.rpartition("/")[0] + "/" * ("/" in listed)
+    below = re.compile("[^/]*".join(map(re.escape, folders.split("*"))))
     client = _client(endpoint)
     try:
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=prefix)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=listed)
         objects = [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
     except (BotoCoreError, ClientError) as error:
         raise InputError(f"{url} cannot be listed ({error}); check the address and the network") from error
     wanted = []
     for key, size in objects:
-        name = key.removeprefix(prefix)
+        start = below.match(key)
+        name = key[start.end() :] if start else ""
         if name and not name.endswith("/") and any(fnmatch.fnmatch(name, pattern) for pattern in include):
-            wanted.append((key, target / safe_name(name, url), size))
+            wanted.append((key, target / safe_name(key.removeprefix(fixed), url), size))
     if not wanted:
         raise InputError(f"{url} has no file that fits {', '.join(include)} ({len(objects)} files are there)")
     due = [item for item in wanted if not (item[1].is_file() and item[1].stat().st_size == item[2])]

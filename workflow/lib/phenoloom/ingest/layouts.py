@@ -127,6 +127,8 @@ def read_platemap(path, block=None):
     layout[f"{METADATA}Unit"] = frame[columns["Unit"]] if columns["Unit"] else ""
     layout[f"{METADATA}Control"] = _controls(frame, path, columns["Control"], block.get("controls") or {})
     layout[f"{METADATA}MoA"] = _known_only(frame[columns["MoA"]]) if columns["MoA"] else ""
+    # "Control vehicle" is no mechanism that others could share.
+    layout.loc[layout[f"{METADATA}Control"] == "negative", f"{METADATA}MoA"] = ""
     # A negative control is often an empty cell; it still needs a name to be grouped by.
     empty = (layout[f"{METADATA}Perturbation"] == "") & (layout[f"{METADATA}Control"] == "negative")
     if "solvent" in frame:
