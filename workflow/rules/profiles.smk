@@ -1,6 +1,7 @@
 """Profiles: tables that enter, cells to wells per plate, wells to profiles of wells and treatments."""
 
-from phenoloom.profiles import chain, sources
+from phenoloom.profiles import chain as chains  # the name chain is Snakemake's own here
+from phenoloom.profiles import sources
 
 _entered = sorted({name for dataset in study.datasets() for name in study.representations(dataset) if study.entered(dataset, name)})
 
@@ -71,7 +72,7 @@ rule aggregate:
         dropped="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.dropped.parquet",
         ledger="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.ledger.parquet",
     params:
-        steps=lambda wildcards: chain.before_aggregate(config["profiles"][wildcards.profile]),
+        steps=lambda wildcards: chains.before_aggregate(config["profiles"][wildcards.profile]),
         level=lambda wildcards: study.level(wildcards.dataset, wildcards.representation),
         code=code_of("aggregate", "profiles"),
     log:
@@ -99,7 +100,7 @@ rule profile:
         dropped="<results>/{dataset}/profiles/{representation}/{profile}/dropped.parquet",
         ledger="<results>/{dataset}/profiles/{representation}/{profile}/ledger.parquet",
     params:
-        steps=lambda wildcards: chain.after_aggregate(config["profiles"][wildcards.profile]),
+        steps=lambda wildcards: chains.after_aggregate(config["profiles"][wildcards.profile]),
         code=code_of("profile", "profiles"),
     log:
         "<logs>/{dataset}/profile/{representation}.{profile}.log",
