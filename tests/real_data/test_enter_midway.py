@@ -110,5 +110,25 @@ def test_cpjump1_plates_enter_together(shared_data, tmp_path):
     assert (frame.loc[frame["Metadata_Control"] == "negative", "Metadata_Perturbation"] == "DMSO").all()
 
 
+def test_cellprofiler_output_folders_enter_and_broken_ones_are_listed(shared_data, tmp_path):
+    folders = str(shared_data("cellprofiler_output_malformed") / "*-*")
+    ledger = Ledger("enter")
+    enter(representation(folders=folders, level="cells"), "cells", tmp_path / "all.parquet", ledger)
+    cells = pd.read_parquet(tmp_path / "all.parquet")
+    lost = " ".join(ledger.frame()["reason"])
+    assert "E17-4" in lost
+    assert "N23-5" in lost
+    assert set(cells["Metadata_Well"].astype(str)) == {"A01", "B01", "J21"}
+    assert set(cells["Metadata_Plate"].astype(str)) == {"SQ00015116"}
+    assert (cells["Metadata_Well"] == "J21").sum() == 1
+    steps = chain({"aggregate": {}})
+    wells = wells_of_table(tmp_path / "all.parquet", steps, "cells", Ledger("aggregate"), Dropped())
+    assert list(wells["Metadata_Well"]) == ["A01", "B01", "J21"]
+    assert wells["Metadata_Count_Sites"].tolist() == [2, 2, 1]
+    assert wells["Metadata_Count_Cells"].sum() == len(cells)
+    one = cells[cells["Metadata_Well"] == "J21"].iloc[0]
+    assert wells["Cells_AreaShape_Area"].iloc[2] == one["Cells_AreaShape_Area"]
+
+
 def _wells(path):
     return wells_of_table(path, [], "wells", Ledger("aggregate"), Dropped())

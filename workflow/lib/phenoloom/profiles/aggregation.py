@@ -285,13 +285,18 @@ def aggregate_segments(block, starts, operation):
 def _median(values):
     """Median per row of (features, n), n > 0."""
     n = values.shape[1]
-    middle = [(n - 1) // 2, n // 2]
-    # NaN sorts last, so that a row with NaN shows it in the last place
-    ordered = np.partition(values, sorted({*middle, n - 1}), axis=1)
-    result = ordered[:, middle].astype(np.float64).mean(axis=1)
-    for row in np.flatnonzero(np.isnan(ordered[:, -1])):
-        present = values[row][~np.isnan(values[row])]
-        result[row] = np.median(present.astype(np.float64)) if len(present) else np.nan
+    # one pivot is several times faster than two: the other middle value is the largest to its left
+    ordered = np.partition(values, n // 2, axis=1)
+    result = ordered[:, n // 2].astype(np.float64)
+    if n % 2 == 0:
+        result = (ordered[:, : n // 2].max(axis=1) + result) / 2
+    incomplete = np.flatnonzero(np.isnan(values.min(axis=1)))
+    if len(incomplete):
+        ordered = np.sort(values[incomplete], axis=1)  # NaN last
+        present = n - np.isnan(ordered).sum(axis=1)
+        rows = np.arange(len(incomplete))
+        middle = [ordered[rows, place].astype(np.float64) for place in ((present - 1) // 2, present // 2)]
+        result[incomplete] = np.where(present > 0, (middle[0] + middle[1]) / 2, np.nan)
     return result
 
 
@@ -299,9 +304,12 @@ def _mean(values):
     """Mean per row of (features, n), n > 0, summed in float64."""
     sums = values.sum(axis=1, dtype=np.float64)
     result = sums / values.shape[1]
-    for row in np.flatnonzero(np.isnan(sums)):
-        present = values[row][~np.isnan(values[row])]
-        result[row] = present.mean(dtype=np.float64) if len(present) else np.nan
+    incomplete = np.flatnonzero(np.isnan(sums))
+    if len(incomplete):
+        missing = np.isnan(values[incomplete])
+        present = values.shape[1] - missing.sum(axis=1)
+        sums = np.where(missing, 0, values[incomplete]).sum(axis=1, dtype=np.float64)
+        result[incomplete] = np.where(present > 0, sums / np.maximum(present, 1), np.nan)
     return result
 
 

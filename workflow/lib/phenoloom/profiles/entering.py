@@ -3,6 +3,7 @@
 import gzip
 import logging
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,10 @@ def enter(block, level, path, ledger, origin=None):
     """
     folders = sources.folders(block)
     if folders:
-        _enter_folders(folders, block, path, ledger, origin)
+        with tempfile.TemporaryDirectory(dir=Path(path).parent) as scratch:
+            joined = Path(scratch) / "joined_cells.parquet"
+            _join_folders(folders, joined, ledger)
+            enter({**block, "folders": None, "table": str(joined)}, "cells", path, ledger, origin)
         return
     pieces = read_pieces(block, level, ledger)
     if level in ("wells", "treatments"):
@@ -418,11 +422,15 @@ def _placed(piece, level, path, ledger):
     return piece.assign(Metadata_Well=wells)[usable]
 
 
-def _enter_folders(folders, block, path, ledger, origin):
-    """CellProfiler output folders: joined to cells by `phenoloom.cells`, then mapped like any table."""
-    from phenoloom.cells import join
+def _join_folders(folders, path, ledger):
+    """Write the cells of CellProfiler output, compartments joined, as Parquet; broken folders go to the ledger."""
+    from phenoloom.cells.join import choose_compartments
+    from phenoloom.cells.outputs import read_outputs
+    from phenoloom.cells.table import write_cells
 
-    raise NotImplementedError((join, folders, block, path, ledger, origin))
+    pieces, images = read_outputs(folders, ledger)
+    compartments = choose_compartments(sorted({name for piece in pieces for name in piece.features}))
+    write_cells(path, pieces, images, compartments, {}, ledger)
 
 
 def _join_keys(frame, columns):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from phenoloom.core.errors import InputError
 
+_OUTPUTS = (".csv", ".csv.gz", ".sqlite", ".sqlite3", ".db")
+
 
 def tables(block):
     """Sorted paths of the tables of a representation's config block; patterns are resolved.
@@ -28,8 +30,18 @@ def annotations(block):
 
 def files(block):
     """Every file that a representation depends on: what its rule declares as input."""
-    inside = [str(path) for folder in folders(block) for path in sorted(Path(folder).rglob("*.csv")) if path.is_file()]
-    return [*tables(block), *inside, *annotations(block)]
+    return [*tables(block), *(file for folder in folders(block) for file in _outputs(folder)), *annotations(block)]
+
+
+def _outputs(folder):
+    """CSV files and SQLite databases in a CellProfiler output folder, or the database itself."""
+    if Path(folder).is_file():
+        return [folder]
+    found = (path for path in Path(folder).rglob("*") if path.name.endswith(_OUTPUTS) and path.is_file())
+    inside = sorted(map(str, found))
+    if not inside:
+        raise InputError(f"{folder} holds no CSV file or SQLite database of CellProfiler; correct `folders`")
+    return inside
 
 
 def _check(block):
