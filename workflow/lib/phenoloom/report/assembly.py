@@ -20,7 +20,7 @@ TEXT_BYTES = 1_500_000
 
 @dataclass
 class Dataset:
-    """Tables and sections of one dataset: plates and wells as `summary` counts them, illumination None without images."""
+    """Tables (as `summary` counts them) and sections of one dataset; illumination and montage None without images."""
 
     name: str
     plates_table: object
@@ -52,7 +52,8 @@ def page(templates, config, datasets, maps, profiles, dropped, scores, evaluatio
     embed(_by_turns(sections), max(0, budget))
     groups = contents.ledger_groups(ledger)
     dropped_rows, n_dropped = contents.capped(contents.dropped_groups(dropped), contents.DROPPED_ROWS)
-    score_rows, n_scores = contents.capped(contents.score_rows(scores), contents.SCORE_ROWS)
+    main = contents.score_rows(scores[contents.headline(scores)])
+    score_rows, n_scores = contents.capped(main, contents.SCORE_ROWS)
     return render(
         templates,
         {
@@ -73,6 +74,7 @@ def page(templates, config, datasets, maps, profiles, dropped, scores, evaluatio
             "n_dropped": n_dropped,
             "scores": score_rows,
             "n_scores": n_scores,
+            "more_scores": contents.more_scores(scores),
             "evaluation": evaluation,
             "ledger": groups[: contents.LEDGER_GROUPS],
             "n_groups": len(groups),

@@ -36,25 +36,57 @@ def names_of(wells):
 
 
 def evaluation_warnings(table):
-    """Warnings about scores that could not be computed or lie no better than shuffled labels."""
+    """Warnings about scores that have no value or are no better than with shuffled labels, one per evaluation."""
     found = []
-    empty = table[~np.isfinite(table["value"].astype(float))]
-    for row in empty.head(10).itertuples():
-        note = f": {row.note}" if isinstance(row.note, str) and row.note else ""
-        found.append(
-            (
-                "caution",
-                f"{row.evaluation} of {row.dataset}/{row.representation}/{row.profile} gave no value for {row.label or row.metric}{note}.",
+    keys = ["evaluation", "dataset", "representation", "profile"]
+    for (evaluation, *profile), rows in table.groupby(keys, sort=False):
+        name = f"{evaluation} of {'/'.join(profile)}"
+        labels = [row.label or row.metric for row in rows.itertuples()]
+        missing = ~np.isfinite(rows["value"].astype(float).to_numpy())
+        weak = rows["pvalue"].astype(float).to_numpy() > 0.05
+        if missing.any():
+            note = next((text for text in rows.loc[missing, "note"] if isinstance(text, str) and text), "")
+            found.append(
+                ("caution", f"{name} gave no value for {_some(labels, missing)}{': ' + note if note else ''}.")
             )
-        )
-    weak = table[table["pvalue"].astype(float) > 0.05]
-    for row in weak.head(10).itertuples():
-        found.append(
-            (
-                "note",
-                f"{row.evaluation} of {row.dataset}/{row.representation}/{row.profile}: {row.label or row.metric} is no better than with shuffled labels (p = {row.pvalue:.2g}).",
-            )
-        )
+        if weak.any():
+            largest = "p" if weak.sum() == 1 else "p up to"
+            value = rows.loc[weak, "pvalue"].astype(float).max()
+            text = f"no better than with shuffled labels for {_some(labels, weak)} ({largest} {value:.2g})"
+            found.append(("note", f"{name} is {text}."))
+    return found
+
+
+def _some(labels, chosen):
+    """The first chosen labels, and how many more there are of how many."""
+    names = [label for label, yes in zip(labels, chosen, strict=True) if yes]
+    more = f" and {len(names) - 2} more of {len(labels)} scores" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
+
+
+#: Scores of one evaluation of one profile that stand in the main table.
+HEADLINES = 6
+
+
+def headline(table):
+    """Which rows of the evaluation table are main scores: bool Series.
+
+    Those of a dose-response that are of one compound are not, nor are more than HEADLINES of one evaluation.
+    """
+    single = (table["metric"] == "dose_response") & ~table["label"].fillna("").astype(str).str.startswith("share")
+    keys = ["evaluation", "dataset", "representation", "profile"]
+    rank = table[~single].groupby(keys, sort=False).cumcount().reindex(table.index)
+    return ~single & (rank < HEADLINES)
+
+
+def more_scores(table):
+    """The rows that are no main scores, by evaluation: [(name, rows capped, number of rows)]."""
+    rest = table[~headline(table)]
+    keys = ["evaluation", "dataset", "representation", "profile"]
+    found = []
+    for (evaluation, *profile), part in rest.groupby(keys, sort=False):
+        rows, total = capped(score_rows(part), SCORE_ROWS)
+        found.append((f"{evaluation} of {'/'.join(profile)}", rows, total))
     return found
 
 
@@ -147,7 +179,7 @@ def reason_kind(reason):
 
 
 def profile_rows(shapes):
-    """Rows of the table of profiles. shapes: {(dataset, representation, profile): dict of wells, treatments, features}."""
+    """Rows of the table of profiles. shapes: (dataset, representation, profile) -> wells, treatments, features."""
     return [{"profile": "/".join(key), **numbers} for key, numbers in shapes.items()]
 
 

@@ -6,18 +6,20 @@ import numpy as np
 import pandas as pd
 
 from phenoloom.report import style
-from phenoloom.report.style import count, natural, shorten
+from phenoloom.report.style import count, natural, share, shorten
 from phenoloom.report.summary import LAYOUT, role, with_layout_columns
 
 #: Below this number of profiles neighbours say nothing, and principal components are drawn instead.
 FEWEST = 5
 #: Features with a larger share of missing values are left out before rows are.
 MISSING_SHARE = 0.05
+#: Ratio of the interquartile ranges of wide and narrow features beyond which they are taken for unnormalised.
+MIXED = 100
 
 
 @dataclass(frozen=True)
 class Map:
-    """xy: (n, 2) coordinates. rows: (n,) positions in the table. method: words for the caption. notes: what was left out."""
+    """xy: (n, 2). rows: (n,) positions in the table. method: words for the caption. notes: what was left out."""
 
     xy: np.ndarray
     rows: np.ndarray
@@ -37,7 +39,7 @@ def usable_values(values):
     columns = finite.mean(axis=0) >= 1 - MISSING_SHARE if len(values) else np.zeros(values.shape[1], bool)
     if (~columns).any():
         notes.append(
-            f"{count(int((~columns).sum()), 'feature')} with more than {MISSING_SHARE:.0%} missing values left out"
+            f"{count(int((~columns).sum()), 'feature')} with more than {share(MISSING_SHARE)} missing values left out"
         )
     rows = np.flatnonzero(finite[:, columns].all(axis=1)) if columns.any() else np.array([], int)
     if len(rows) < len(values):
@@ -56,6 +58,13 @@ def principal_components(values, number, centred):
     return left[:, :number] * strength[:number] * signs
 
 
+def mixed_units(values):
+    """Whether the spread of features (n, d) differs so much that a few would drown the others: not normalised."""
+    spread = np.subtract(*np.quantile(values, [0.75, 0.25], axis=0))
+    spread = spread[spread > 0]
+    return len(spread) > 1 and bool(np.quantile(spread, 0.95) > MIXED * np.quantile(spread, 0.05))
+
+
 def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=50, maximum=20000):
     """Map of profiles (n, d), or a sentence that says why there is none. The same seed gives the same coordinates.
 
@@ -64,7 +73,7 @@ def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=
     """
     block, rows, notes = usable_values(values)
     if len(rows) < 2:
-        return f"only {count(len(rows), 'well')} without missing values"
+        return f"{'only 1' if len(rows) else 'no'} well without missing values"
     if block.shape[1] < 2:
         return (
             f"only {count(block.shape[1], 'feature')} that varies" if block.shape[1] == 1 else "no feature that varies"
@@ -73,6 +82,9 @@ def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=
         notes.append(f"every {len(rows) / maximum:.1f}th of {len(rows):,} wells")
         keep = np.linspace(0, len(rows) - 1, maximum).round().astype(int)
         block, rows = block[keep], rows[keep]
+    if mixed_units(block):
+        block = (block - block.mean(axis=0)) / block.std(axis=0)
+        notes.append("features z-scored first, because they come in different units")
     if len(rows) < FEWEST:
         xy = principal_components(block, 2, centred=True)
         xy = np.pad(xy, ((0, 0), (0, 2 - xy.shape[1])))
@@ -95,7 +107,8 @@ def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=
         low_memory=True,
     )
     xy = np.asarray(model.fit_transform(block.astype(np.float32)), np.float64)
-    method = f"UMAP of {n_features:,} features{reduced} ({metric} distance, {neighbors} neighbours, min_dist {min_dist:g}, seed {seed})"
+    method = f"UMAP of {n_features:,} features{reduced} ({metric} distance, {neighbors} neighbours, "
+    method += f"min_dist {min_dist:g}, seed {seed})"
     return Map(xy, rows, method, notes)
 
 
@@ -119,9 +132,9 @@ def add_maps(gallery, table, features, seed, profile, **options):
         _figure(data, "UMAP" if found.method.startswith("UMAP") else "PC"),
         data,
         title,
-        f"{found.method}. Each point is a well, n = {len(data):,}{' (' + notes + ')' if notes else ''}; the four panels "
-        "show the same points. Wells that mix by batch and plate and part by MoA are what one hopes for. Distances "
-        "between far groups and the sizes of groups mean nothing in a UMAP; the evaluation below is computed on the "
+        f"{found.method}. Each point is a well, n = {len(data):,}{' (' + notes + ')' if notes else ''}; the four "
+        "panels show the same points. Wells that mix by batch and plate and part by MoA are what one hopes for. "
+        "Distances between far groups and the sizes of groups mean nothing in a UMAP; the evaluation below is computed on the "
         "profiles themselves, not on this map.",
     )
 
@@ -129,7 +142,7 @@ def add_maps(gallery, table, features, seed, profile, **options):
 def _figure(data, axis_name):
     size = 34 if len(data) < 150 else 16 if len(data) < 1500 else 7 if len(data) < 8000 else 3
     with style.look():
-        figure = style.new_figure(style.WIDTH, 8.4)
+        figure = style.new_figure(style.WIDTH, 7.0)
         panels = figure.subplots(2, 2).ravel()
         _by_category(panels[0], data, "Metadata_Batch", "Batch", size)
         _by_category(panels[1], data, "Metadata_Plate", "Plate", size)
@@ -140,7 +153,7 @@ def _figure(data, axis_name):
             axis.set_yticks([])
             axis.set_xlabel(f"{axis_name} 1", fontsize=8, color=style.MUTED)
             axis.set_ylabel(f"{axis_name} 2", fontsize=8, color=style.MUTED)
-            axis.set_box_aspect(0.8)
+            axis.set_box_aspect(0.85)
     return figure
 
 
@@ -209,7 +222,7 @@ def _by_order(axis, data, column, ordered, size):
     """Many plates or batches: a sequential scale in natural order, which shows drift."""
     codes = data[column].map({value: number for number, value in enumerate(ordered)})
     shown = axis.scatter(data["X"], data["Y"], s=size, c=codes, cmap=style.SEQUENTIAL, linewidths=0)
-    bar = axis.figure.colorbar(shown, ax=axis, shrink=0.6, aspect=20, pad=0.02)
+    bar = axis.figure.colorbar(shown, cax=axis.inset_axes([1.04, 0.15, 0.04, 0.7]))
     ends = [0, len(ordered) // 2, len(ordered) - 1]
     bar.set_ticks(ends, labels=[shorten(ordered[end], 18) for end in ends])
     bar.outline.set_visible(False)

@@ -61,16 +61,9 @@ def read_gallery(folder):
 
 
 def pages(items, size):
-    """Split a list into lists of at most `size`, as even as they can be.
+    """Split a list into lists of at most `size`.
 
     >>> [len(page) for page in pages(list(range(13)), 12)]
-    [7, 6]
+    [12, 1]
     """
-    if not items:
-        return []
-    number = -(-len(items) // size)
-    base, extra = divmod(len(items), number)
-    bounds = [0]
-    for index in range(number):
-        bounds.append(bounds[-1] + base + (index < extra))
-    return [items[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [items[start : start + size] for start in range(0, len(items), size)]

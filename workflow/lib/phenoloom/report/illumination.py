@@ -93,9 +93,9 @@ def function_maps(gallery, functions, channels):
             figure,
             _pixels({key: value for key, value in relative.items() if key[0] in chosen}),
             "Illumination functions",
-            "Every image of a channel is divided by the function of its plate and channel. Shown relative to its median, "
-            "so that 1 is the typical pixel, bright where the microscope gave more light; all panels share the colour "
-            f"scale. Below each: smallest and largest value of the function itself. n = {count(number, 'function')} of "
+            "Every image of a channel is divided by the function of its plate and channel. Shown relative to its "
+            "median, so that 1 is the typical pixel, bright where the microscope gave more light; all panels share the "
+            f"colour scale. Below each: smallest and largest value of the function itself. n = {count(number, 'function')} of "
             f"{count(len(chosen), 'plate')}. A good function is smooth and the same on plates of one run; cells or "
             "edges that can be made out in it mean too few images or too little smoothing." + page_text(page, split),
             group="functions",
@@ -176,7 +176,8 @@ def function_ranges(gallery, functions, channels):
             drop=True
         ),
         "Strength of the illumination functions",
-        "How unevenly each channel was lit: the 99 % quantile of the function's pixels over the 1 % quantile, a dot per "
-        f"plate (n = {count(plates, 'plate')}, {count(len(channels), 'channel')}); 1.5 means that the brightest parts got "
-        "half as much light again. Named plates lie more than five robust standard deviations from their channel's median.",
+        "How unevenly each channel was lit: the 99 % quantile of the function's pixels over the 1 % quantile, a dot "
+        f"per plate (n = {count(plates, 'plate')}, {count(len(channels), 'channel')}); 1.5 means that the brightest "
+        "parts got half as much light again. Named plates lie more than five robust standard deviations from their "
+        "channel's median.",
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from phenoloom.report import style
-from phenoloom.report.style import count, natural, shorten
+from phenoloom.report.style import count, natural, share, shorten
 from phenoloom.report.summary import treatment, with_layout_columns
 
 #: Share of the light that each display colour puts into red, green and blue.
@@ -125,8 +125,8 @@ def crop_slices(shape, crop):
 def field_pixels(rows, functions, crop):
     """Channel -> cropped float32 image of one field, divided by its illumination function where there is one.
 
-    rows: index rows of the field's channels (DataFrame). functions: channel -> 2-D array. Raises ImageError for an image
-    that cannot be used, InputError when a function has another size.
+    rows: index rows of the field's channels (DataFrame). functions: channel -> 2-D array. Raises ImageError for an
+    image that cannot be used, InputError when a function has another size.
     """
     from phenoloom.core.errors import InputError
     from phenoloom.core.images import read_image
@@ -193,8 +193,8 @@ def montage_figure(tiles, per):
     label = 1.9
     panel = min((style.WIDTH - label) / per, 2.6)
     with style.look():
-        figure = style.new_figure(label + panel * per, len(tiles) * (panel * ratio + 0.2) + 0.1)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+        figure = style.new_figure(label + panel * per, len(tiles) * (panel * ratio + 0.3) + 0.1)
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0.0, hspace=0.0)
         grid = figure.subplots(len(tiles), per + 1, squeeze=False, width_ratios=[label, *[panel] * per])
         for (title, subtitle, row), axes in zip(tiles, grid, strict=True):
             for axis in axes:
@@ -313,8 +313,9 @@ def add_montage(gallery, fields, pixels, masks, colours, crop, plates):
         f"{legend}; divided by the illumination function; the central {crop} pixels at most. {outlines}"
         f"Each perturbation at its highest concentration; plate, well and site above each field. Fields are drawn by a "
         f"hash of their names, not by eye, among sites that passed quality control on {plates[0]} of "
-        f"{count(plates[1], 'plate')}. Brightness is the same everywhere: black and full brightness are the {BLACK:.0%} and "
-        f"{FULL:.1%} quantiles of all pixels shown. n = {count(len(data), 'field')} of {count(len(tiles), 'perturbation')}.",
+        f"{count(plates[1], 'plate')}. Brightness is the same everywhere: black and full brightness are the "
+        f"{share(BLACK)} and {share(FULL, 1)} quantiles of all pixels shown. n = {count(len(data), 'field')} of "
+        f"{count(len(tiles), 'perturbation')}.",
         kind="image",
     )
 
@@ -357,9 +358,10 @@ def add_channels(gallery, fields, pixels, channels, crop):
         montage_figure(tiles, len(channels)),
         pd.DataFrame(data),
         "Channels one by one",
-        f"The first field of the first {count(len(chosen), 'perturbation')} of the montage, each channel by itself, divided "
-        f"by its illumination function, the central {crop} pixels at most. Black and full brightness are the {BLACK:.0%} and {FULL:.1%} quantiles of the "
-        f"channel's pixels in this figure, so that rows compare and columns do not. n = {count(len(chosen), 'field')}, "
+        f"The first field of the first {count(len(chosen), 'perturbation')} of the montage, each channel by itself, "
+        f"divided by its illumination function, the central {crop} pixels at most. Black and full brightness are the "
+        f"{share(BLACK)} and {share(FULL, 1)} quantiles of the channel's pixels in this figure, so that rows compare "
+        f"and columns do not. n = {count(len(chosen), 'field')}, "
         f"{count(len(channels), 'channel')}.",
         kind="image",
     )
@@ -393,15 +395,16 @@ def read_masks(paths, well, site, objects, shape, crop):
     if not paths:
         return {}
     from phenoloom.cellprofiler.measurements import read_mask
+    from phenoloom.core.errors import InputError
 
     found = {}
     for name in objects:
         for path in paths:
             try:
                 labels = read_mask(path, well, site, name)
-            except KeyError:
-                continue
-            if labels is not None and labels.shape == tuple(shape):
+            except InputError:
+                continue  # another batch of the plate holds the site, or the masks of this object were not kept
+            if labels.shape == tuple(shape):
                 found[name] = labels[crop_slices(labels.shape, crop)]
                 break
     return found
@@ -435,7 +438,8 @@ def build_montage(
     unknown = [channel for channel in colours.values() if channel not in names]
     if unknown:
         gallery.note(
-            f"Montage: the dataset has no channel {', '.join(unknown)} (report.montage.channels); colours were chosen by name."
+            f"Montage: the dataset has no channel {', '.join(unknown)} (report.montage.channels); colours were chosen "
+            "by name."
         )
         colours = {}
     colours = colours or automatic_colours(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class Picture:
 
 @dataclass
 class Section:
-    """One section of the page: `pictures`, `notes` on what is missing, `table`s and whatever its template part needs."""
+    """One section of the page: its pictures, and notes on what is missing."""
 
     anchor: str
     title: str
@@ -148,17 +149,12 @@ def number(value, digits=3):
     if isinstance(value, str):
         return value
     if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    size = abs(float(value))
-    return (
-        f"{float(value):.{digits}g}"
-        if size < 1e-3 or size >= 1e6
-        else f"{float(value):,.{max(0, digits - 1 - _magnitude(size))}f}"
-    )
-
-
-def _magnitude(size):
-    return max(-1, len(str(int(size))) - 1) if size >= 1 else -1
+        return f"{int(value):,}".replace("-", "\N{MINUS SIGN}")
+    value = float(value)
+    if abs(value) < 1e-4 or abs(value) >= 1e6:
+        return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}", 1 if value < 0 else 0)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(value):

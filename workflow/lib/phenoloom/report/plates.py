@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from phenoloom.core.wells import plate_format, position, row_letters
 from phenoloom.report import style
 from phenoloom.report.gallery import pages
-from phenoloom.report.style import count, natural, shorten
+from phenoloom.report.style import count, natural, share, shorten
 from phenoloom.report.summary import WELL, role
 
 #: Fraction of values left outside the colour scale at each end, so that one odd well does not hide the rest.
@@ -55,6 +55,11 @@ def _panel(axes, grid, norm, cmap):
     step = 1 if rows <= 8 else 3 if rows <= 16 else 8
     axes.set_yticks(range(0, rows, step), [row_letters(number) for number in range(0, rows, step)])
     axes.tick_params(length=0, labelsize=6.5, pad=1.5)
+    if columns <= 12:
+        axes.set_xticks(np.arange(0.5, columns - 1), minor=True)
+        axes.set_yticks(np.arange(0.5, rows - 1), minor=True)
+        axes.grid(which="minor", color="white", linewidth=0.8)
+        axes.tick_params(which="minor", length=0)
     axes.set_facecolor(style.MISSING)
     for spine in axes.spines.values():
         spine.set_visible(True)
@@ -68,19 +73,20 @@ def _cmap(name):
     return colormaps[name].with_extremes(bad=style.MISSING)
 
 
-def columns_for(number):
-    """Panels beside one another on a page of `number` plates."""
-    return number if number <= 3 else 2 if number == 4 else 3 if number <= 9 else 4
+#: Width of a panel in inches by the columns of its plate; small plates need no large squares.
+PANEL_WIDTHS = ((6, 2.2), (12, 2.9), (24, 3.05), (48, 4.6))
 
 
-def _page(plates, wells, scale=1.0):
-    """Figure with one axes per plate, the rest hidden, of a height that fits the plates' shapes."""
-    beside = columns_for(len(plates))
-    below = -(-len(plates) // beside)
+def _page(plates, wells, legend=1.0):
+    """Figure with one axes per plate, of a size that fits the plates' shapes. legend: inches kept at the right."""
     shapes = [plate_format(wells.loc[wells["Metadata_Plate"] == plate, "Metadata_Well"]) for plate in plates]
     ratio = max(rows / columns for rows, columns in shapes)
-    width = style.WIDTH * scale if beside > 1 else 5.6
-    figure = style.new_figure(width, 0.35 + below * ((width - 1.0) / beside * ratio + 0.32))
+    columns = max(columns for _, columns in shapes)
+    panel = next((width for limit, width in PANEL_WIDTHS if columns <= limit), PANEL_WIDTHS[-1][1])
+    beside = max(1, min(len(plates), int((style.WIDTH - legend) / panel)))
+    below = -(-len(plates) // beside)
+    height = below * ((panel - 0.2) * ratio + 0.42) + 0.1
+    figure = style.new_figure(max(4.2, beside * panel + legend), max(1.9, height))
     axes = figure.subplots(below, beside, squeeze=False).ravel()
     for spare in axes[len(plates) :]:
         spare.set_axis_off()
@@ -133,7 +139,7 @@ def heatmaps(gallery, wells, column, name, title, how, label, per_page=12, zero=
             f"{how} Each square is a well; grey wells have no value. n = {count(int(on_page), 'well')} on "
             f"{count(len(chosen), 'plate')}. One colour scale for all plates"
             + (
-                f", from the {TRIM:.0%} to the {1 - TRIM:.0%} quantile of all wells ({outside:,} lie outside)."
+                f", from the {share(TRIM)} to the {share(1 - TRIM)} quantile of all wells ({outside:,} lie outside)."
                 if outside
                 else "."
             )
@@ -158,7 +164,9 @@ def layout_maps(gallery, wells, per_page=12):
     plates = order_plates(wells)
     wells = wells.assign(Role=roles)
     split = pages(plates, per_page)
-    totals = ", ".join(f"{int((roles == name).sum()):,} {name}" for name in names)
+    totals = ", ".join(
+        count(int((roles == name).sum()), name if name != "treated" else "treated well") for name in names
+    )
     for page, chosen in enumerate(split):
         with style.look():
             figure, axes = _page(chosen, wells)
@@ -324,7 +332,7 @@ def quality_maps(gallery, quality, batches, measure, channels, explanation=""):
             shown[[*WELL, "Metadata_Channel", measure]].reset_index(drop=True),
             title,
             f"{explanation} Median over the sites of each well; a row of panels per plate, a column per channel with a "
-            f"colour scale of its own ({TRIM:.0%} to {1 - TRIM:.0%} quantile over all plates). "
+            f"colour scale of its own ({share(TRIM)} to {share(1 - TRIM)} quantile over all plates). "
             f"n = {count(len(shown.drop_duplicates(WELL)), 'well')} on {count(len(chosen), 'plate')}.".strip()
             + page_text(page, split),
             group=name,
@@ -371,7 +379,7 @@ def feature_maps(gallery, wells, features, per_page=12):
 
 #: What a measure means, for its caption; one sentence each.
 MEASURES = {
-    "Quality_PowerLogLogSlope": "Slope of the log-log power spectrum: near -2 in focus, lower when blurred, near 0 for pure noise.",
+    "Quality_PowerLogLogSlope": "Slope of the log-log power spectrum: low when blurred, near 0 for pure noise.",
     "Quality_FocusScore": "Variance of the image over its mean: lower when blurred.",
     "Quality_LocalFocusScore": "Variance of small tiles over their mean: lower when blurred.",
     "Quality_PercentSaturated": "Percentage of pixels at the camera's limit.",
@@ -401,11 +409,11 @@ def dataset_maps(gallery, wells, quality, channels, features=(), measures=(), pl
     heatmaps(gallery, wells, "Cells", "cells", "Cell counts", how, "cells per well", plates_per_page, zero=True)
     cell_distribution(gallery, wells)
     if wells["Images"].notna().any():
-        share = wells["Images_Flagged"] / wells["Images"].where(wells["Images"] > 0)
-        if (share > 0).any():
+        flagged = wells["Images_Flagged"] / wells["Images"].where(wells["Images"] > 0)
+        if (flagged > 0).any():
             heatmaps(
                 gallery,
-                wells.assign(Flagged=100 * share),
+                wells.assign(Flagged=100 * flagged),
                 "Flagged",
                 "flagged",
                 "Flagged images",
@@ -414,7 +422,7 @@ def dataset_maps(gallery, wells, quality, channels, features=(), measures=(), pl
                 plates_per_page,
                 zero=True,
             )
-        elif share.notna().any():
+        elif flagged.notna().any():
             gallery.note("Flagged images: nothing to show because quality control flagged none.")
         batches = dict(zip(wells["Metadata_Plate"], wells["Metadata_Batch"], strict=True))
         quality, _ = _placed(quality)

@@ -54,7 +54,7 @@ def _mean(texts):
 
 
 def per_stage(jobs):
-    """One row per stage: Jobs, Seconds (sum), CPU_Seconds (sum), Seconds_Median, Seconds_Maximum, Memory_MB (largest)."""
+    """One row per stage: Jobs, Seconds and CPU_Seconds (sums), Seconds_Median, Seconds_Maximum, Memory_MB (largest)."""
     grouped = jobs.groupby("Stage", sort=False)
     table = grouped.agg(
         Jobs=("Job", "size"),
@@ -127,8 +127,8 @@ def add_figure(gallery, jobs):
         figure,
         jobs,
         "Time and memory per stage",
-        f"Left: processor and wall time of all jobs of a stage, added up; right: peak resident memory, a dot per job. From "
-        f"Snakemake's benchmark tables of {count(len(jobs), 'job')}, {duration(total)} of processor time in all"
+        f"Left: processor and wall time of all jobs of a stage, added up; right: peak resident memory, a dot per job. "
+        f"From Snakemake's benchmark tables of {count(len(jobs), 'job')}, {duration(total)} of processor time in all"
         + (f"; {count(unknown, 'job')} too short for a memory reading" if unknown else "")
         + ". Stages that made this report after the tables were read are not in it.",
     )

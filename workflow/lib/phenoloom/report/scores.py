@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from phenoloom.report import style
-from phenoloom.report.style import count, natural, shorten
+from phenoloom.report.contents import headline
+from phenoloom.report.page import number
+from phenoloom.report.style import count, natural, share, shorten
 
 #: Columns that say which profile a score is of.
 PROFILE = ["dataset", "representation", "profile"]
@@ -18,14 +21,15 @@ RATE = 0.05
 
 
 def add_overview(gallery, table):
-    """Add forest plots of every score between 0 and 1: value, interval, and the value of shuffled labels.
+    """Add forest plots of the main scores between 0 and 1: value, interval, and the value of shuffled labels.
 
     table: the study's evaluation table. Scores on other scales (Z', SSMD) stay in the report's table.
     """
     from phenoloom.report.gallery import pages
 
     value = table["value"].astype(float)
-    shown = table[np.isfinite(value) & (value >= -0.05) & (value <= 1.05)].reset_index(drop=True)
+    scaled = np.isfinite(value) & (value >= -0.05) & (value <= 1.05)
+    shown = table[scaled & headline(table)].reset_index(drop=True)
     if shown.empty:
         gallery.note("Scores: nothing to show because no evaluation gave a value between 0 and 1.")
         return
@@ -36,10 +40,10 @@ def add_overview(gallery, table):
             f"scores_{page + 1}",
             _forest(rows),
             rows,
-            "All scores",
-            "Each row is a score of one profile: the dot is the value, the bar its interval (95 % bootstrap or exact, as the "
-            "evaluation states), the open tick what shuffled labels give. A score is worth something where the bar "
-            f"lies clear of the tick. n beside each row is the number of units it is the mean of. {count(len(rows), 'score')}"
+            "Scores at a glance",
+            "Each row is a score of one profile: the dot is the value, the bar its 95 % interval (bootstrap, or exact "
+            "for shares), the dark tick what shuffled labels give. A score is worth something where the bar lies clear of "
+            f"the tick. n beside each row is the number of units it is the mean of. {count(len(rows), 'score')}"
             + (f" of {len(shown):,}; page {page + 1} of {len(split)}." if len(split) > 1 else "."),
             group="scores",
             page=page,
@@ -85,8 +89,8 @@ def _forest(rows):
 def add_details(gallery, details, evaluation, dataset, representation, profile, options=None, table=None):
     """Add the figure that fits the per-unit details of one evaluation.
 
-    options: the evaluation's block of the config. table: the profile it was computed on; needed for dose-response curves
-    and control pairs only.
+    options: the evaluation's block of the config. table: the profile it was computed on; needed for dose-response
+    curves and control pairs only.
     """
     name = "--".join([evaluation, dataset, representation, profile])
     where = f"{evaluation} ({dataset}/{representation}/{profile})"
@@ -109,7 +113,7 @@ def confusion_matrix(details):
     """(labels, counts): of the evaluated rows, true labels in rows and the neighbours' labels in columns."""
     rows = details[details["evaluated"].fillna(False).astype(bool)]
     labels = sorted({str(value) for value in pd.concat([rows["label"], rows["neighbour_label"]]).dropna()}, key=natural)
-    place = {label: number for number, label in enumerate(labels)}
+    place = {label: line for line, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)), int)
     for true, found in zip(rows["label"], rows["neighbour_label"], strict=True):
         counts[place[str(true)], place[str(found)]] += 1
@@ -178,10 +182,10 @@ def _add_confusion(gallery, details, name, where):
         figure,
         data,
         title,
-        f"Which label the nearest neighbour of each unit has; neighbours of the same compound (NSCB: also of the same batch) are excluded. Right "
-        f"answers lie on the diagonal: {hits:,} of n = {n:,} ({hits / n:.1%}). Numbers are counts, colours shares of the row."
-        + left_out,
-        group="confusion",
+        "Which label the nearest neighbour of each unit has; neighbours of the same compound (NSCB: also of the same "
+        f"batch) are excluded. Right answers lie on the diagonal: {hits:,} of n = {n:,} ({share(hits / n, 1)}). "
+        "Numbers are counts, colours shares of the row." + left_out,
+        group=f"confusion--{where.split()[0]}",
     )
 
 
@@ -210,6 +214,7 @@ def _add_precision(gallery, details, name, where):
             word,
             "mean average precision",
         )
+        panels[0].set_xlim(min(0, found["mean_average_precision"].min()), 1.03)
         if listed:
             _unit_list(panels[1], found, called)
         elif both:
@@ -219,9 +224,9 @@ def _add_precision(gallery, details, name, where):
         figure,
         found,
         title,
-        f"Left: mean average precision of each unit against -log10 of its q-value (Benjamini-Hochberg over the permutation "
-        f"p-values); the dotted line is q = {RATE:g}; {int(called.sum()):,} of n = {len(found):,} {'unit is' if len(found) == 1 else 'units are'} {word}. Ties in height: the "
-        "smallest p-value that the number of permutations allows. "
+        "Left: mean average precision of each unit against -log10 of its q-value (Benjamini-Hochberg over the "
+        f"permutation p-values); the dotted line is q = {RATE:g}; {int(called.sum()):,} of n = {len(found):,} are "
+        f"{word}. Units at the top share a height where their p-value is the smallest that the permutations allow. "
         + (
             "Right: every unit by name. "
             if listed
@@ -230,11 +235,11 @@ def _add_precision(gallery, details, name, where):
             else ""
         )
         + (
-            f"{len(details) - len(found):,} units without a value are not drawn; the notes in the evaluation's table say why."
+            f"{len(details) - len(found):,} without a value are not drawn; the evaluation's details say why."
             if len(details) > len(found)
             else ""
         ),
-        group="precision",
+        group=f"precision--{where.split()[0]}",
     )
 
 
@@ -256,7 +261,7 @@ def _volcano(axis, values, qvalues, called, names, word, label):
     axis.set_ylabel("-log10 q")
     axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
     axis.grid()
-    axis.legend(loc="lower right" if len(values) > 3 else "best", frameon=True, framealpha=0.85, edgecolor="none")
+    axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
 
 
 def _unit_list(axis, found, called):
@@ -342,8 +347,9 @@ def _add_energy(gallery, details, name, where):
         found,
         title,
         "Distance of each treatment's wells from the negative controls of their plates against -log10 of its q-value "
-        f"(permutations, Benjamini-Hochberg); the dotted line is q = {RATE:g}. {int(active.sum()):,} of n = {len(found):,} are active.",
-        group="activity",
+        f"(permutations, Benjamini-Hochberg); the dotted line is q = {RATE:g}. {int(active.sum()):,} of "
+        f"n = {len(found):,} are active.",
+        group=f"activity--{where.split()[0]}",
     )
 
 
@@ -375,16 +381,15 @@ def _add_similarity(gallery, details, name, where):
         axis.set_xlabel("rank")
         axis.set_ylabel("median similarity within the group")
         axis.grid(axis="y")
-        axis.legend(loc="upper left")
-    share = yes.mean()
+        axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
     gallery.add(
         f"similarity--{name}",
         figure,
         found,
         title,
         f"Median pairwise similarity within each group, ranked, and the threshold that random groups of the same shape "
-        f"rarely exceed. {int(yes.sum()):,} of n = {len(found):,} lie above it ({share:.1%}).",
-        group="similarity",
+        f"rarely exceed. {int(yes.sum()):,} of n = {len(found):,} lie above it ({share(yes.mean(), 1)}).",
+        group=f"similarity--{where.split()[0]}",
     )
 
 
@@ -420,7 +425,7 @@ def _add_doses(gallery, details, table, options, name, where):
     compounds = np.where(control, "", text(table, options.get("compound", "Perturbation")))
     doses = pd.to_numeric(pd.Series(text(table, options.get("dose", "Concentration"))), errors="coerce").to_numpy(float)
     units = sorted(set(table["Metadata_Unit"].dropna().astype(str)) - {""}) if "Metadata_Unit" in table else []
-    for number, feature in enumerate(chosen[:FEATURES], 1):
+    for place, feature in enumerate(chosen[:FEATURES], 1):
         values = _values(table, feature)
         rows = details[(details["feature"] == feature) & np.isfinite(details["rho"].astype(float))]
         if values is None or rows.empty:
@@ -433,24 +438,27 @@ def _add_doses(gallery, details, table, options, name, where):
         fitted = {"ec50", "hill", "top", "bottom"} <= set(ranked.columns)
         figure = _dose_figure(ranked, shown, feature, units[0] if len(units) == 1 else "", fitted)
         curve = (
-            "The line is a fitted four-parameter logistic where the half-effective dose (EC50, open diamond) can be told, else it joins the medians. "
+            "The line is a fitted four-parameter logistic where the half-effective dose (EC50, open diamond) can be "
+            "told, else it joins the medians. "
             if fitted
             else "The line joins the medians of the doses. "
         )
         gallery.add(
-            f"dose_{number}--{name}",
+            f"dose_{place}--{name}",
             figure,
             shown,
             f"Dose-response of {feature}: {where}",
-            f"Each dot is a well; the grey band holds the middle 90 % of the negative controls. {curve}Above each panel: "
-            f"Spearman's rho of value and dose, and its q-value (permutation, Benjamini-Hochberg over compounds). "
+            f"Each dot is a well; the grey band holds the middle 90 % of the negative controls. {curve}Above each "
+            "panel: Spearman's rho of value and dose, and its q-value (permutation, Benjamini-Hochberg). "
             + (f"The {len(ranked)} compounds with the smallest q of {len(rows)}. " if len(rows) > len(ranked) else "")
-            + f"n = {int((~shown['Control']).sum()):,} wells of {count(len(ranked), 'compound')} and {int(shown['Control'].sum()):,} negative controls.",
-            group=f"dose--{name}",
+            + f"n = {int((~shown['Control']).sum()):,} wells of {count(len(ranked), 'compound')} and "
+            f"{int(shown['Control'].sum()):,} negative controls.",
+            group=f"dose--{where.split()[0]}",
         )
     if len(chosen) > FEATURES:
         gallery.note(
-            f"Dose-response: {where}: the first {FEATURES} of {len(chosen)} named features are drawn; all are in the details."
+            f"Dose-response: {where}: the first {FEATURES} of {len(chosen)} named features are drawn; the details "
+            "hold all."
         )
 
 
@@ -472,9 +480,12 @@ def _dose_figure(ranked, points, feature, unit, fitted):
             axis.plot(own["Dose"], own["Value"], "o", color=style.ACCENT, alpha=0.45, markersize=4, markeredgewidth=0)
             if logarithmic:
                 lowest = own.loc[own["Dose"] > 0, "Dose"].min()
-                axis.set_xscale("symlog", linthresh=lowest if lowest == lowest else 1.0) if (
-                    own["Dose"] <= 0
-                ).any() else axis.set_xscale("log")
+                if (own["Dose"] <= 0).any():
+                    axis.set_xscale("symlog", linthresh=lowest if lowest == lowest else 1.0)
+                else:
+                    axis.set_xscale("log")
+                axis.xaxis.set_major_formatter(style.plain_number)
+                axis.xaxis.set_minor_locator(NullLocator())
             if fitted and np.isfinite(row.ec50):
                 dose = np.geomspace(own.loc[own["Dose"] > 0, "Dose"].min(), own["Dose"].max(), 100)
                 middle = row.bottom + (row.top - row.bottom) / (1 + (row.ec50 / dose) ** row.hill)
@@ -537,7 +548,7 @@ def _add_controls(gallery, details, table, options, name, where):
         for axis, feature in zip(figure.subplots(len(chosen), 1, squeeze=False).ravel(), chosen, strict=True):
             for shift, role in ((-0.13, "negative"), (0.13, "positive")):
                 own = data[(data["Feature"] == feature) & (data["Control"] == role)]
-                place = {group: number for number, group in enumerate(names)}
+                place = {group: line for line, group in enumerate(names)}
                 own = own[own["Group"].isin(place)]
                 axis.plot(
                     own["Group"].map(place) + shift,
@@ -550,7 +561,7 @@ def _add_controls(gallery, details, table, options, name, where):
                     label=f"{role} control",
                 )
             found = details[details["feature"] == feature].set_index("group")
-            labels = [f"{shorten(group, 22)}\nZ' {found['z_prime'].get(group, np.nan):.2f}" for group in names]
+            labels = [f"{shorten(group, 22)}\nZ' {number(found['z_prime'].get(group, np.nan), 2)}" for group in names]
             axis.set_xticks(
                 range(len(names)),
                 labels,
@@ -566,8 +577,8 @@ def _add_controls(gallery, details, table, options, name, where):
         figure,
         data,
         f"Controls: {where}",
-        f"Value of the named features in the wells of the two controls, by {by.lower() or 'nothing'}; each dot is a well. Z' above 0.5 is an "
-        "excellent assay, below 0 the controls overlap (Zhang et al. 1999). "
-        f"n = {int((data['Control'] == 'negative').sum() / len(chosen)):,} negative and {int((data['Control'] == 'positive').sum() / len(chosen)):,} positive controls.",
-        group="controls",
+        f"Value of the named features in the wells of the two controls{', by ' + by.lower() if by else ''}; each dot is "
+        "a well. Z' above 0.5 is an excellent assay, below 0 the controls overlap (Zhang et al. 1999). "
+        f"n = {int(masks['negative'].sum()):,} negative and {int(masks['positive'].sum()):,} positive controls.",
+        group=f"controls--{where.split()[0]}",
     )

@@ -1,4 +1,4 @@
-"""One look for all figures: colours safe for colour-blind readers, type sizes readable at 1x, the same bytes each time."""
+"""One look for all figures: colours safe for colour-blind readers, readable sizes, the same bytes each time."""
 
 import contextlib
 import re
@@ -27,7 +27,7 @@ CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", 
 MARKERS = ("o", "^", "s")
 
 #: Colours of the roles that wells play.
-ROLES = {"negative control": "#8b95a1", "positive control": "#d55e00", "treated": "#0072b2"}
+ROLES = {"negative control": "#5c6773", "positive control": "#d55e00", "treated": "#a9cfe6"}
 
 #: Sequential map of all heatmaps, and the one of illumination functions.
 SEQUENTIAL = "viridis"
@@ -125,3 +125,13 @@ def categories(values, limit=21):
         (value, CATEGORIES[index % len(CATEGORIES)], MARKERS[index // len(CATEGORIES) % len(MARKERS)])
         for index, value in enumerate(sorted(frequent, key=natural))
     ]
+
+
+def plain_number(value, _=None):
+    """Tick label of a logarithmic axis: 0.01, 1, 100 (matplotlib's own need its mathematical markup)."""
+    return f"{value:g}"
+
+
+def share(value, digits=0):
+    """'5 %', '99.7 %'."""
+    return f"{100 * value:.{digits}f} %"

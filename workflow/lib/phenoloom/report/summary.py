@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from phenoloom.report.style import count, natural, share
+
 WELL = ["Metadata_Plate", "Metadata_Well"]
 #: What is known of a well from the plate map.
 LAYOUT = [
@@ -30,8 +32,8 @@ def with_layout_columns(frame):
 
 
 def treatment(frame):
-    """Perturbation with its concentration, as text: 'taxol 0.3 uM'. One entry per row of a layout."""
-    number = [f" {value:g}" if value == value else "" for value in frame["Metadata_Concentration"]]
+    """Perturbation with its concentration, as text: 'taxol @ 0.3 uM'. One entry per row of a layout."""
+    number = [f" @ {value:g}" if value == value else "" for value in frame["Metadata_Concentration"]]
     unit = [f" {text}" if text and dose else "" for text, dose in zip(frame["Metadata_Unit"], number, strict=True)]
     return pd.Series(
         [name + dose + text for name, dose, text in zip(frame["Metadata_Perturbation"], number, unit, strict=True)],
@@ -41,7 +43,7 @@ def treatment(frame):
 
 
 def role(frame):
-    """'negative control', 'positive control' or 'treated' for each row of a layout; '' where no perturbation is known."""
+    """'negative control', 'positive control' or 'treated' for each row of a layout; '' without a perturbation."""
     control = frame["Metadata_Control"]
     known = frame["Metadata_Perturbation"] != ""
     return pd.Series(
@@ -97,7 +99,10 @@ def count_plates(wells):
     Coverage is the share of the plate's sites that gave features; NaN where there are no images.
     """
     rows = []
-    for plate, group in wells.groupby("Metadata_Plate", sort=False):
+    order = wells[["Metadata_Batch", "Metadata_Plate"]].drop_duplicates("Metadata_Plate").to_numpy().tolist()
+    groups = dict(tuple(wells.groupby("Metadata_Plate", sort=False)))
+    for _, plate in sorted(order, key=lambda row: (natural(row[0]), natural(row[1]))):
+        group = groups[plate]
         named = group[group["Metadata_Perturbation"] != ""]
         totals = {name: group[name].sum(min_count=1) for name in COUNTS}
         rows.append(
@@ -134,8 +139,6 @@ def dataset_warnings(dataset, plates, wells, coverage):
 
     coverage: the share of sites below which a plate counts as failed.
     """
-    from phenoloom.report.style import count
-
     found = []
 
     def say(severity, selected, sentence):
@@ -146,7 +149,7 @@ def dataset_warnings(dataset, plates, wells, coverage):
 
     if plates.empty:
         return [("serious", f"{dataset}: it has no plates or wells to count.")]
-    say("serious", plates["Coverage"] < coverage, f"below the required coverage of {coverage:.0%} of the sites")
+    say("serious", plates["Coverage"] < coverage, f"below the required coverage of {share(coverage)} of the sites")
     say("serious", plates["Cells"] == 0, "without a single cell")
     say("caution", plates["Wells_Negative"] == 0, "without negative controls")
     say(
@@ -175,7 +178,7 @@ def dataset_warnings(dataset, plates, wells, coverage):
         found.append(
             (
                 "note",
-                f"{dataset}: {single:,} of {count(len(replicates), 'treatment')} stand in one well only (no replicate).",
+                f"{dataset}: {single:,} of {count(len(replicates), 'treatment')} stand in one well only, no replicate.",
             )
         )
     order = {"serious": 0, "caution": 1, "note": 2}
@@ -183,7 +186,7 @@ def dataset_warnings(dataset, plates, wells, coverage):
 
 
 def known_wells(tables):
-    """One row per well from the well tables of several representations: of each column the first value that is known."""
+    """One row per well from the well tables of several representations: the first known value of each column."""
     tables = [table for table in tables if len(table) and set(WELL) <= set(table.columns)]
     if not tables:
         return pd.DataFrame(columns=WELL)
@@ -194,8 +197,8 @@ def known_wells(tables):
 def summarize(plates, features=()):
     """(plates, wells, quality) of a dataset. Counts per plate and per well, and quality per well and channel.
 
-    plates: iterable of dicts with the tables of one plate as :func:`count_wells` takes them (layout, and index, quality,
-    sites, measured, cells, or None). features: columns of `cells` that go into the table of wells.
+    plates: iterable of dicts with the tables of one plate as :func:`count_wells` takes them (layout, and index,
+    quality, sites, measured, cells, or None). features: columns of `cells` that go into the table of wells.
     """
     wells, qualities = [], []
     for tables in plates:
