@@ -1,10 +1,12 @@
 """Safe unpacking of .zip and .tar.* archives: nothing leaves the target folder, and size and number are limited."""
 
+import errno
 import fnmatch
 import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -16,6 +18,20 @@ from phenoloom.core.errors import InputError
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz")
 
 _CHUNK = 2**20
+
+#: What the readers of archives raise on damaged ones.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+)
 
 
 def is_archive(name):
@@ -44,7 +60,13 @@ def extract(archive, target, include=("*",), max_bytes=500 * 10**9, max_files=2_
                     limits.bytes(len(chunk))
                     out.write(chunk)
         _move(scratch, target)
-    except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, NotImplementedError) as error:
+    except InputError:
+        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a full disk is no fault of the archive
+            raise
+        raise InputError(f"{archive} is damaged; download it again") from error
+    except _DAMAGE as error:
         raise InputError(f"{archive} is damaged or no archive ({error}); download it again") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from collections import Counter, defaultdict
 
+import numpy as np
+
 from phenoloom.core.wells import position
 from phenoloom.ingest.listing import Problem
 
@@ -62,12 +64,14 @@ def _once(found, facts, problems):
             usable += planes
             continue
         contents = {(facts[plane.path].digest, plane.page) for plane in planes}
+        known = all(facts[plane.path].digest for plane in planes)
         files = ", ".join(plane.path for plane in planes[:3])
-        if len(contents) == 1 and facts[planes[0].path].digest:
+        if len(contents) == 1 and known:
             usable.append(planes[0])
             reason, severity = f"the same image is there {len(planes)} times, the first is used: {files}", "flagged"
         else:
-            reason, severity = f"{len(planes)} different images claim this place, none is used: {files}", "lost"
+            use = "none is used" if known else "none is used unless they are the same"
+            reason, severity = f"{len(planes)} images claim this place, {use}: {files}", "lost"
         problems.append(
             Problem("duplicate", reason, severity, "image", len(planes) - (severity == "flagged"), well, site, channel)
         )
@@ -93,7 +97,7 @@ def _uniform(found, facts, shape, problems):
             )
             continue
         kinds = types[plane.channel]
-        kind = max(kinds, key=lambda name: (kinds[name], name))
+        kind = max(kinds, key=lambda name: (kinds[name], np.dtype(name).itemsize, name))
         if dtype != kind:
             problems.append(
                 Problem("type", f"{plane.path} is {dtype} where most images of the channel are {kind}", **where)

@@ -159,9 +159,10 @@ def _annotate(frame, path, block):
     frame, table = frame.copy(), table.copy()
     for key in keys:
         frame[key], table[key] = _known_only(frame[key]), _known_only(table[key])
+    table = table.drop_duplicates()
     doubled = table[table.duplicated(keys)]
     if len(doubled):
-        raise InputError(f"{block['table']} has several rows for {doubled.iloc[0][keys[0]]!r}; keep one")
+        raise InputError(f"{block['table']} has rows that differ for {doubled.iloc[0][keys[0]]!r}; keep one")
     more = [name for name in table.columns if name in keys or name not in frame]
     return frame.merge(table[more], on=keys, how="left").fillna("")
 
