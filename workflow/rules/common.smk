@@ -28,7 +28,7 @@ wildcard_constraints:
     profile="[A-Za-z0-9_-]+",
     evaluation="[A-Za-z0-9_-]+",
     plate=PATTERN,
-    batch="[0-9]{4,}",
+    batch="[0-9]{4,9}",
 
 
 def option(path):
