@@ -24,7 +24,8 @@ def reference():
 
 def _walk(schema, path, required=False):
     """(path, schema, required) of every key, depth first, in the schema's order."""
-    if path:
+    # A map keyed by names of one's own stands for itself; its entries need a row only where they say more.
+    if path and (schema.get("description") or not path.endswith("<name>")):
         yield path, schema, required
     for key, inner in schema.get("properties", {}).items():
         yield from _walk(inner, f"{path}.{key}" if path else key, key in schema.get("required", ()))
