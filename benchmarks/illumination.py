@@ -31,8 +31,8 @@ class Files(list):  # named items beside positions, as Snakemake's lists have
         return vars(self).items()
 
 for channel in spec["channels"]:
-    inputs, outputs = Files([spec["index"]]), Files()
-    inputs.sites = spec["index"]
+    inputs, outputs = Files([spec["index"], spec["quality"]]), Files()
+    inputs.index, inputs.quality = inputs
     for name, suffix in (("function", ".npy"), ("preview", ".png"), ("ledger", ".ledger.parquet")):
         setattr(outputs, name, f"{spec['folder']}/{channel}{suffix}")
     job = types.SimpleNamespace(
@@ -75,6 +75,13 @@ def write_images(folder, sites, channels, size):
     return pd.DataFrame(rows, columns=INDEX_COLUMNS)
 
 
+def keep_all(index):
+    """Sites table of quality control that leaves nothing out."""
+    sites = index[["plate", "well", "site"]].drop_duplicates()
+    sites.columns = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
+    return sites.assign(Metadata_Excluded=False)
+
+
 def measure(command, **options):
     """(CPU seconds, peak memory in MB) of a process and its children; ends the run with its words when it fails."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **options)
@@ -86,8 +93,10 @@ def measure(command, **options):
 
 
 def measure_phenoloom(index_path, folder, channels, threads):
+    quality_path = index_path.with_suffix(".sites.parquet")
     spec = {
         "index": str(index_path),
+        "quality": str(quality_path),
         "folder": str(folder),
         "channels": channels,
         "threads": threads,
@@ -221,8 +230,9 @@ def main():
         many = write_images(folder / "many", 4 * options.sites, 1, options.size)
         few = write_images(folder, options.sites, options.channels, options.size)
         channels = list(dict.fromkeys(few["channel"]))
-        many.to_parquet(folder / "many.parquet")
-        few.to_parquet(folder / "few.parquet")
+        for name, index in (("many", many), ("few", few)):
+            index.to_parquet(folder / f"{name}.parquet")
+            keep_all(index).to_parquet(folder / f"{name}.sites.parquet")
         ours, theirs = folder / "ours", folder / "theirs"
         theirs.mkdir()
         jobs = [measure_phenoloom(folder / "few.parquet", ours, [channel], options.threads) for channel in channels]

@@ -9,7 +9,7 @@ from PIL import Image
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
 from phenoloom.core.tables import INDEX_SCHEMA
-from phenoloom.illumination import estimate, preview
+from phenoloom.illumination import estimate, preview, without_excluded
 
 
 @pytest.fixture
@@ -75,6 +75,17 @@ def test_unusable_images_go_to_the_ledger_and_do_not_count(plate):
     assert function.tobytes() == estimate(plate(good), Ledger("illumination")).tobytes()
 
 
+def test_sites_that_quality_control_left_out_do_not_count(plate):
+    good, overexposed = [lit(seed) for seed in range(5)], np.full((64, 80), 65535, np.uint16)
+    sites = pd.DataFrame({"Metadata_Plate": "P", "Metadata_Well": "A01", "Metadata_Site": range(1, 7)})
+    sites["Metadata_Excluded"] = sites["Metadata_Site"] == 6
+    kept = without_excluded(plate([*good, overexposed]), sites)
+    assert kept["site"].tolist() == [1, 2, 3, 4, 5]
+    assert estimate(kept, Ledger("illumination")).tobytes() == estimate(plate(good), Ledger("illumination")).tobytes()
+    with pytest.raises(InputError, match="left out all 6 sites of plate 'P'"):
+        without_excluded(plate([*good, overexposed]), sites.assign(Metadata_Excluded=True))
+
+
 def test_the_size_of_most_images_wins(plate):
     function = estimate(plate([lit(0), lit(1, (40, 40)), lit(2, (40, 40))]), Ledger("illumination"))
     assert function.shape == (40, 40)
@@ -120,5 +131,5 @@ def test_the_preview_is_a_picture_with_a_bar(tmp_path):
     path = tmp_path / "illumination.png"
     preview(vignette().astype(np.float32) + 1, path, title="plate <1>, DNA")
     picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    assert picture.shape[1] > 480 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
+    assert picture.shape[1] > 360 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 100
     preview(np.ones((8, 8)), path)  # a flat function has a picture too

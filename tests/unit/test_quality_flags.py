@@ -61,6 +61,19 @@ def test_scores_are_taken_within_a_channel():
     assert flag_images(both, BLURRED, Ledger("quality"))["Metadata_Flags"].eq("").all()
 
 
+def test_a_flag_can_ask_for_several_channels_of_a_site():
+    slopes = {"DNA": [*SLOPES, -3.0, -3.0], "ER": [*SLOPES, -3.0, -2.0], "RNA": [*SLOPES, -2.0, -2.0]}
+    frame = pd.concat([table(values, channel) for channel, values in slopes.items()], ignore_index=True)
+    rule = {"measure": "PowerLogLogSlope", "z_below": -5}
+    expected = {0: {(12, "DNA"), (12, "ER"), (13, "DNA")}, 0.5: {(12, "DNA"), (12, "ER")}, 1: set()}
+    for share, sites in expected.items():
+        ledger = Ledger("quality")
+        flagged = flag_images(frame, {"blurred": {**rule, "share_of_channels": share}}, ledger)
+        flagged = flagged[flagged["Metadata_Flags"] != ""]
+        assert set(zip(flagged["Metadata_Site"], flagged["Metadata_Channel"], strict=True)) == sites
+        assert len(ledger.rows) == len(sites)
+
+
 def test_fixed_limits_need_no_other_images_and_can_name_channels():
     rule = {"measure": "PercentSaturated", "above": 1.0, "channels": ["ER"]}
     for channel, expected in (("ER", ["", "saturated"]), ("DNA", ["", ""])):

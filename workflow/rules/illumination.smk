@@ -2,9 +2,10 @@
 
 
 rule illumination:
-    """Estimate one illumination function per plate and channel from all its sites."""
+    """Estimate one illumination function per plate and channel from all sites that quality control kept."""
     input:
-        sites="<results>/{dataset}/index/{plate}.parquet",
+        index="<results>/{dataset}/index/{plate}.parquet",
+        quality="<results>/{dataset}/quality/{plate}.sites.parquet",
     output:
         function="<results>/{dataset}/illumination/{plate}/{channel}.npy",
         preview=report(

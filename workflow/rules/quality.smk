@@ -4,7 +4,7 @@
 rule quality:
     """Measure the quality of all images of one plate and flag poor ones."""
     input:
-        sites="<results>/{dataset}/index/{plate}.parquet",
+        index="<results>/{dataset}/index/{plate}.parquet",
     output:
         images="<results>/{dataset}/quality/{plate}.parquet",
         sites="<results>/{dataset}/quality/{plate}.sites.parquet",

@@ -8,7 +8,7 @@ from phenoloom.quality import flag_images, measure_plate, summarize_sites
 def main(snakemake):
     with job(snakemake) as run:
         options = snakemake.params.options
-        measured = measure_plate(read_index(snakemake.input.sites), run.ledger, run.threads)
+        measured = measure_plate(read_index(snakemake.input.index), run.ledger, run.threads)
         images = flag_images(measured, options["flags"], run.ledger, options["minimum_images"])
         sites = summarize_sites(images, run.ledger, options["exclude"])
         run.save_table(snakemake.output.images, images)

@@ -12,6 +12,26 @@ from phenoloom.illumination.smoothing import filter_width, raise_to_one, smooth_
 log = logging.getLogger("phenoloom")
 
 
+def without_excluded(index, sites):
+    """Rows of `index` but for sites that quality control left out (Metadata_Excluded in its sites table).
+
+    An overexposed site outweighs all others in a mean. Raises InputError when nothing is left of the plate.
+    """
+    excluded = sites[sites["Metadata_Excluded"].astype(bool)]
+    keys = set(
+        zip(excluded["Metadata_Plate"], excluded["Metadata_Well"], excluded["Metadata_Site"].astype(int), strict=True)
+    )
+    rows = zip(index["plate"], index["well"], index["site"].astype(int), strict=True)
+    kept = index[[row not in keys for row in rows]]
+    if len(index) and kept.empty:
+        raise InputError(
+            f"quality control left out all {len(excluded)} sites of plate {index['plate'].iloc[0]!r}; see its ledger "
+            "or set the dataset's quality: exclude to none"
+        )
+    log.info("%d of %d images are of sites that quality control kept", len(kept), len(index))
+    return kept
+
+
 def estimate(index, ledger, method="median", downsample=4, filter_by="manual", filter_size=20, rescale=True, threads=1):
     """Illumination function (height, width) float32 of one plate and channel; images are to be divided by it.
 

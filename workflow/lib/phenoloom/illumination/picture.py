@@ -26,7 +26,7 @@ VIRIDIS = np.array(
 MARGIN, BAR, FONT = 16, 18, 14
 
 
-def preview(function, path, title="", width=480):
+def preview(function, path, title="", width=360):
     """Draw `function` (height, width) in viridis with a colour bar and write it to `path` as PNG, atomically."""
     low, high = float(np.min(function)), float(np.max(function))
     height = max(1, round(width * function.shape[0] / function.shape[1]))

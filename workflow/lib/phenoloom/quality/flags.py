@@ -36,27 +36,39 @@ def robust_z(values, minimum=8):
 def flag_images(frame, flags, ledger, minimum_images=8):
     """`frame` of measure_plate with the configured flags added to Metadata_Flags (new DataFrame).
 
-    flags: name -> {measure, below, above, z_below, z_above, channels}; each limit may be None; an image is flagged when
-    it passes any of them, strictly. z-scores are taken within plate and channel over at least `minimum_images`
-    images. Each flagged image has a ledger row (`flagged`) with the value and the limit that it passed.
+    flags: name -> {measure, below, above, z_below, z_above, channels, share_of_channels}; each limit may be None; an
+    image is flagged when it passes any of them, strictly, and at least `share_of_channels` of the site's images of
+    `channels` (all when None) do. z-scores are taken within plate and channel over at least `minimum_images` images.
+    Each flagged image has a ledger row (`flagged`) with the value and the limit that it passed.
     """
+    frame = frame.reset_index(drop=True)
     found = [[text] if text else [] for text in frame["Metadata_Flags"]]
     for number in np.flatnonzero(frame["Metadata_Flags"] == CONSTANT):
         _record(ledger, frame.iloc[number], f"{CONSTANT}: all pixels have one value")
     for name, rule in flags.items():
         if rule["measure"] not in MEASURES:
             raise InputError(f"flag {name!r} uses {rule['measure']!r}; the measures are {', '.join(MEASURES)}")
+        concerned = frame["Metadata_Channel"].isin(rule.get("channels") or frame["Metadata_Channel"].unique())
         values = frame[PREFIX + rule["measure"]].astype(float)
         groups = values.groupby([frame["Metadata_Plate"], frame["Metadata_Channel"]], sort=False)
         scores = groups.transform(lambda group: robust_z(group.to_numpy(), minimum_images))
-        for number, reason in _passed(values.to_numpy(), scores.to_numpy(), rule):
-            row = frame.iloc[number]
-            if rule.get("channels") and row["Metadata_Channel"] not in rule["channels"]:
-                continue
-            if name not in found[number]:
-                found[number].append(name)
-            _record(ledger, row, f"{name}: {rule['measure']} {reason}")
+        reasons = {
+            number: reason
+            for number, reason in _passed(values.to_numpy(), scores.to_numpy(), rule)
+            if concerned[number]
+        }
+        for number in _agreed(frame, concerned, reasons, rule.get("share_of_channels") or 0):
+            found[number].append(name)
+            _record(ledger, frame.iloc[number], f"{name}: {rule['measure']} {reasons[number]}")
     return frame.assign(Metadata_Flags=[SEPARATOR.join(names) for names in found])
+
+
+def _agreed(frame, concerned, numbers, share):
+    """Those of the row `numbers` whose site has at least `share` of its `concerned` images among them."""
+    passed = pd.Series(frame.index.isin(list(numbers)), frame.index)
+    sites = [frame["Metadata_Plate"], frame["Metadata_Well"], frame["Metadata_Site"]]
+    shares = passed.where(concerned).astype(float).groupby(sites).transform("mean")
+    return [number for number in numbers if shares[number] >= share]
 
 
 def _passed(values, scores, rule):
