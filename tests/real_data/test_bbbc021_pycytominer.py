@@ -13,7 +13,8 @@ from profile_options import chain, representation
 
 KEYS = ["Metadata_Plate", "Metadata_Well"]
 
-#: What the exercise's notebook did; its variance_threshold was what pycytominer calls frequency_threshold today.
+#: The exercise's options are not stored with its output. The normalisation reproduces its values by itself; SAME was
+#: found by trying pycytominer's operations until the set of features agreed, so that only the values are independent.
 NORMALIZE = {"normalize": {"method": "mad_robustize", "samples": "all", "by": "dataset"}}
 SAME = {"feature_select": {"operations": ["frequency_threshold", "correlation_threshold"]}}
 TODAY = {"feature_select": {"operations": ["variance_threshold", "correlation_threshold", "drop_na_columns"]}}
