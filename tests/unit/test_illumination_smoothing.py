@@ -7,6 +7,7 @@ import pytest
 from skimage.filters.rank import median as skimage_median
 
 from phenoloom.core.errors import InputError
+from phenoloom.illumination import smoothing
 from phenoloom.illumination.smoothing import disc_median, filter_width, raise_to_one, smooth_gaussian, smooth_median
 
 
@@ -31,7 +32,9 @@ def test_the_median_is_over_the_pixels_of_the_disc_inside_the_image(radius, high
 
 @pytest.mark.parametrize("shape", [(150, 101), (48, 97), (20, 200)])
 @pytest.mark.parametrize("radius", [3, 30])
-def test_tiles_leave_no_trace_in_the_median(shape, radius):
+def test_blocks_leave_no_trace_in_the_median(shape, radius, monkeypatch):
+    monkeypatch.setattr(smoothing, "BLOCK_PIXELS", 1500)
+    monkeypatch.setattr(smoothing, "LARGE_DISC", 10_000)
     rng = np.random.default_rng(2)
     image = (np.linspace(0, 50000, shape[1]) + rng.integers(0, 15535, shape)).astype(np.uint16)
     image[0, 0], image[-1, -1] = 0, 65535
@@ -40,6 +43,13 @@ def test_tiles_leave_no_trace_in_the_median(shape, radius):
         warnings.simplefilter("ignore", UserWarning)  # about the number of levels
         expected = skimage_median(image, (x * x + y * y <= radius * radius).astype(np.uint8))
     assert np.array_equal(disc_median(image, radius), expected)
+
+
+def test_large_discs_give_the_same_median(monkeypatch):
+    image = np.random.default_rng(4).integers(0, 65535, (50, 60)).astype(np.uint16)
+    bisected = disc_median(image, 8)
+    monkeypatch.setattr(smoothing, "LARGE_DISC", 0)
+    assert np.array_equal(disc_median(image, 8), bisected)
 
 
 def test_the_median_ignores_bright_specks_and_keeps_units():
