@@ -4,6 +4,8 @@
 those that differ; the rule here is for images that a rule makes, and for plates of a declared geometry.
 """
 
+import time
+
 from phenoloom.core.names import encode
 from phenoloom.ingest import geometry, layouts
 from phenoloom.simulate import design
@@ -27,13 +29,11 @@ def images_of_batch(wildcards):
     return {}
 
 
-def declared_sites(wildcards):
-    """Sites of a batch as declared; None where `prepare` has found what there is."""
-    if not study.simulated(wildcards.dataset) and geometry.read_summary(
-        f"{study.results}/{wildcards.dataset}/index/summary.json"
-    ):
-        return None
-    return study.sites(wildcards.dataset, wildcards.plate, wildcards.batch)
+def simulated(value):
+    """Params function: a value for images that a rule makes, None for images from elsewhere, which `prepare` may have
+    seen meanwhile: what it found is no change of parameters.
+    """
+    return lambda wildcards: value(wildcards) if study.simulated(wildcards.dataset) else None
 
 
 def files_of_layout(wildcards):
@@ -57,16 +57,13 @@ rule index:
     params:
         place=lambda wildcards, input: input.get("images") or plate_row(wildcards)[2],
         batch=lambda wildcards: plate_row(wildcards)[0],
-        sites=declared_sites,
-        shape=lambda wildcards: study.image_shape(wildcards.dataset)[::-1],
+        sites=simulated(lambda wildcards: study.sites(wildcards.dataset, wildcards.plate, wildcards.batch)),
+        shape=simulated(lambda wildcards: study.image_shape(wildcards.dataset)[::-1]),
+        geometry=option("datasets/{dataset}/geometry"),
         size=lambda wildcards: geometry.batch_size(study.dataset(wildcards.dataset)),
         channels=option("datasets/{dataset}/channels"),
         images=option("datasets/{dataset}/images"),
-        memory=lambda wildcards: (
-            None
-            if study.simulated(wildcards.dataset)
-            else f"{study.results}/{wildcards.dataset}/index/.memory/{wildcards.plate}.parquet"
-        ),
+        folder=f"{study.results}/{{dataset}}/index",
         code=code_of("index", "ingest"),
     log:
         "<logs>/{dataset}/index/{plate}/{batch}.log",
@@ -133,11 +130,15 @@ rule layout:
 rule preflight:
     """List everything wrong with the inputs and what the run will take; reads headers, no pixels.
 
-    Without declared outputs, since it must look anew each time and its list must survive the errors it reports.
+    The list itself is not declared as output: it must survive the errors that it reports.
     """
+    output:
+        passed=touch("<results>/preflight.passed"),
     params:
         config=lambda wildcards: dict(config),
         folder=study.results,
+        # The folders of images are no inputs, so only the hour tells that they must be looked at again.
+        asked=lambda wildcards: time.time(),
         code=code_of("preflight", "ingest"),
     log:
         "<logs>/preflight.log",

@@ -3,31 +3,35 @@
 from phenoloom.cellprofiler.batches import assign
 from phenoloom.core.files import write_if_changed
 from phenoloom.core.job import job
+from phenoloom.ingest import geometry
 from phenoloom.ingest.facts import to_bytes
 from phenoloom.ingest.index import SIMULATED, index_plate, split
 
 
 def main(snakemake):
-    """Index one batch: its declared sites, or else what is found, split into batches as `prepare` does."""
+    """Index one batch: the sites that are declared for it, or those that `prepare` found and assigned to it."""
     with job(snakemake) as run:
-        options = snakemake.params
-        declared = options.sites is not None
+        options, dataset = snakemake.params, run.wildcards["dataset"]
+        number = int(run.wildcards["batch"])
+        sites, shape = options.sites, options.shape
+        if sites is None and not geometry.read_summary(f"{options.folder}/summary.json"):
+            sites = assign(geometry.sites(options.geometry), options.size)[number - 1]
+            shape = options.geometry["width"], options.geometry["height"]
         index = index_plate(
-            run.wildcards["dataset"],
+            dataset,
             options.batch,
             run.wildcards["plate"],
             str(options.place),
             options.channels,
             options.images or SIMULATED,
-            memory=options.memory,
+            memory=f"{options.folder}/.memory/{snakemake.wildcards.plate}.parquet" if options.sites is None else None,
             threads=2 * run.threads,
-            only=[tuple(site) for site in options.sites] if declared else None,
-            shape=tuple(options.shape) if declared else None,
+            only=sites and [tuple(site) for site in sites],
+            shape=shape and tuple(shape),
         )
-        number = int(run.wildcards["batch"])
-        sites = None if declared else set(split(index, assign, options.size)[number - 1])
-        write_if_changed(snakemake.output.index, to_bytes(index.table(sites)))
-        write_if_changed(snakemake.output.ledger, to_bytes(index.ledger(sites, number == 1)))
+        own = None if sites else set(split(index, assign, options.size)[number - 1])
+        write_if_changed(snakemake.output.index, to_bytes(index.table(own)))
+        write_if_changed(snakemake.output.ledger, to_bytes(index.ledger(own, number == 1)))
 
 
 if __name__ == "__main__":

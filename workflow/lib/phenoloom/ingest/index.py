@@ -77,9 +77,10 @@ def index_plate(dataset, batch, plate, place, channels, images, memory=None, thr
         sites = sites & expected
         found = [plane for plane in found if (plane.well, plane.site) in expected]
         problems = [one for one in problems if one.site is None or (one.well, one.site) in expected]
-    facts = read_facts(found, load(memory) if memory else {}, images.get("digest", "content"), threads)
+    known = load(memory) if memory else {}
+    facts = read_facts(found, known, images.get("digest", "content"), threads)
     if memory:
-        save(memory, facts)
+        save(memory, facts if only is None else {**known, **facts})
     kept, more = check_plate(found, facts, list(channels), sites, expected, shape)
     rows = []
     for plane in kept:
