@@ -1,18 +1,22 @@
 """A made-up study on disk for the tests of figures and report: the tables of all stages, hostile names included."""
 
-import json
+import importlib.util
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import tifffile
+import yaml
 
 from phenoloom.core.ledger import Ledger
 from phenoloom.core.names import encode
-from phenoloom.core.tables import INDEX_SCHEMA, write_arrow, write_table
+from phenoloom.core.tables import INDEX_SCHEMA, read_table, write_arrow, write_table
 from phenoloom.core.wells import FORMATS, well_name
 
+ROOT = Path(__file__).resolve().parents[2]
+REPRESENTATIONS = {"plates1": "cellprofiler", "screen": "entered", "nothing": "entered"}
 HOSTILE = 'x"; rm -rf ~ #<script>alert(1)</script>'
 MOAS = ["Actin disruptor", "DNA damage", "Microtubule 'stabiliser'", "mTOR $\\inhibitor$", "Протеасома <b>"]
 
@@ -247,10 +251,7 @@ class Named(list):
 
 def run(script, log, **parts):
     """Run the main function of a workflow script as Snakemake would."""
-    import importlib.util
-    from pathlib import Path
-
-    path = Path(__file__).resolve().parents[2] / "workflow" / "scripts" / f"{script}.py"
+    path = ROOT / "workflow" / "scripts" / f"{script}.py"
     spec = importlib.util.spec_from_file_location(f"script_{script}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -263,15 +264,7 @@ def run(script, log, **parts):
 
 def config(**report):
     """A config with the report's defaults, as the loader would complete it."""
-    from pathlib import Path
-
-    import yaml
-
-    schema = yaml.safe_load(
-        (Path(__file__).resolve().parents[2] / "workflow" / "schemas" / "report.schema.yaml").read_text(
-            encoding="utf-8"
-        )
-    )
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "report.schema.yaml").read_text(encoding="utf-8"))
 
     def filled(block):
         return {
@@ -282,6 +275,142 @@ def config(**report):
     return {"study": "made-up", "seed": 1, "coverage": 0.8, "report": {**filled(schema), **report}}
 
 
-def as_json(value):
-    """Compact JSON, for messages."""
-    return json.dumps(value, ensure_ascii=False)
+def build(root):
+    """A small study with all its figures and its report below `root`; returns (folder of results, config).
+
+    Three datasets: one with images, one of 384-well plates that entered, one without a single well.
+    """
+    results, log = root / "results", root / "log"
+    settings = config(title=HOSTILE)
+    channels = {"DNA": {"kind": "fluorescence"}, "ER": {"kind": "fluorescence"}, "BF1": {"kind": "brightfield"}}
+    settings["datasets"] = {"plates1": {"channels": channels}, "screen": {}, "nothing": {}}
+    settings["report"]["plates"]["features"] = ["Nuclei_AreaShape_Area", "Nuclei_AreaShape_Aera"]
+    settings["evaluation"] = {"map": {"metric": "mean_average_precision"}, "nsc": {"metric": "nsc"}}
+    wells = {
+        "plates1": layout(["Plate <1>", "Plate 2"], 6, n=4),
+        "screen": layout(["P10", "P9"], 384),
+        "nothing": layout(["P"], 6).iloc[:0],
+    }
+    write_images(results, "plates1", wells["plates1"], list(channels))
+    write_arrow(results / "plates1" / "layout.parquet", wells["plates1"])
+    for dataset, layout_rows in wells.items():
+        table = profiles(layout_rows) if len(layout_rows) else profiles(layout(["P"], 6)).iloc[:0]
+        plates = [encode(plate) for plate in dict.fromkeys(layout_rows["Metadata_Plate"])]
+        units = plates if dataset == "plates1" else ["all"]
+        write_profiles(results, dataset, REPRESENTATIONS[dataset], table, units, dropped=bool(len(layout_rows)))
+        _figures_of_dataset(log, results, settings, dataset, plates, units)
+    table = profiles(wells["plates1"])
+    write_arrow(results / "evaluation.parquet", scores("plates1"))
+    found = {"map": precision_details(table), "nsc": neighbour_details(table)}
+    details = [f"{results}/evaluation/{name}/plates1/cellprofiler/default.parquet" for name in found]
+    for path, frame in zip(details, found.values(), strict=True):
+        write_arrow(path, frame)
+    run(
+        "figure_evaluation",
+        log,
+        input={"table": f"{results}/evaluation.parquet", "details": details, "profiles": []},
+        output={"figures": f"{results}/figures/evaluation"},
+        params={"evaluations": settings["evaluation"]},
+    )
+    ledger_rows().write(results / "one.ledger.parquet")
+    Ledger("quality").write(results / "two.ledger.parquet")
+    joined = [f"{results}/one.ledger.parquet", f"{results}/two.ledger.parquet"]
+    run("ledger", log, input={"ledgers": joined}, output={"ledger": f"{results}/ledger.parquet"})
+    write_benchmarks(results / "benchmarks")
+    run(
+        "run_times",
+        log,
+        output={"table": f"{results}/run_times.parquet", "figures": f"{results}/figures/run_times"},
+        params={"folder": f"{results}/benchmarks", "datasets": list(wells)},
+    )
+    write_report(results, settings, results / "report.html", log)
+    return results, settings
+
+
+def write_report(results, settings, path, log):
+    """Run the rule report on what `build` wrote."""
+    figures, template = results / "figures", ROOT / "resources" / "report"
+    names = list(settings["datasets"])
+    profiled = [f"{results}/{name}/profiles/{REPRESENTATIONS[name]}/default" for name in names]
+    run(
+        "report",
+        log,
+        input={
+            "plate_heatmaps": [f"{figures}/{name}/plate_heatmaps" for name in names],
+            "illumination": [f"{figures}/plates1/illumination"],
+            "montage": [f"{figures}/plates1/montage"],
+            "maps": [f"{figures}/{name}/umap/{REPRESENTATIONS[name]}/default" for name in names],
+            "evaluation": [f"{figures}/evaluation"],
+            "run": f"{figures}/run_times",
+            "plates": [f"{results}/{name}/summary/plates.parquet" for name in names],
+            "counts": [f"{results}/{name}/summary/wells.parquet" for name in names],
+            **{
+                kind: [f"{folder}/{kind}.parquet" for folder in profiled] for kind in ("wells", "treatments", "dropped")
+            },
+            "scores": f"{results}/evaluation.parquet",
+            "ledger": f"{results}/ledger.parquet",
+            "run_times": f"{results}/run_times.parquet",
+            "template": f"{template}/report.html.j2",
+            "environments": [f"{ROOT}/workflow/envs/report.yaml"],
+        },
+        output={"report": str(path)},
+        params={"config": settings},
+    )
+
+
+def _figures_of_dataset(log, results, settings, dataset, plates, units):
+    representation, chain = REPRESENTATIONS[dataset], "default"
+    channels = settings["datasets"][dataset].get("channels", {})
+    folder, figures = results / dataset, f"{results}/figures/{dataset}"
+    summary = {name: f"{folder}/summary/{name}.parquet" for name in ("plates", "wells", "quality")}
+    profile = f"{folder}/profiles/{representation}/{chain}"
+    where = {"dataset": dataset}
+    given = {"wells": [f"{profile}/wells/{unit}.parquet" for unit in units]}
+    if channels:
+        given["layout"] = f"{folder}/layout.parquet"
+        given["index"] = [f"{folder}/index/{plate}.parquet" for plate in plates]
+        given["quality"] = [f"{folder}/quality/{plate}.parquet" for plate in plates]
+        given["sites"] = [f"{folder}/quality/{plate}.sites.parquet" for plate in plates]
+        cells = folder / "representations" / "cellprofiler" / "cells"
+        given["measured"] = [f"{cells}/{plate}.images.parquet" for plate in plates]
+    options = settings["report"]
+    features = {"features": options["plates"]["features"]}
+    run("dataset_summary", log, input=given, output=summary, params=features, wildcards=where)
+    jobs = {
+        "plate_heatmaps": (
+            {name: summary[name] for name in ("wells", "quality")},
+            {"options": options["plates"], "channels": list(channels)},
+        )
+    }
+    if channels:
+        functions = [f"{folder}/illumination/{plate}/{channel}.npy" for plate in plates for channel in channels]
+        jobs["illumination"] = ({"functions": functions}, {"channels": list(channels)})
+        images = {name: given[name] for name in ("layout", "index", "sites")} | {"functions": functions}
+        montage = {"options": options["montage"], "channels": channels, "n_plates": len(plates)}
+        jobs["montage"] = (images, montage)
+    for kind, (inputs, params) in jobs.items():
+        output = {"figures": f"{figures}/{kind}"}
+        run(f"figure_{kind}", log, input=inputs, output=output, params=params, wildcards=where)
+    few = folder / "few.parquet"  # too few wells for UMAP, whose import takes too long for a fast test
+    wells = read_table(f"{profile}/wells.parquet").head(4)
+    write_table(few, wells)
+    output = {"figures": f"{figures}/umap/{representation}/{chain}"}
+    where = {"dataset": dataset, "representation": representation, "profile": chain}
+    params = {"options": options["umap"], "seed": 1}
+    run("figure_umap", log, input={"wells": str(few)}, output=output, params=params, wildcards=where)
+
+
+def write_benchmarks(folder):
+    """Benchmark tables as Snakemake writes them: per batch, per study, one job too short to measure, one cut off."""
+    header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    rows = {
+        "plates1/cellprofiler/P1/0001.tsv": "100.5\t0:01:40\t900.0\t-\t-\t880.0\t1\t1\t95.0\t95.0\n",
+        "plates1/cellprofiler/P1/0002.tsv": "50.5\t0:00:50\t700.0\t-\t-\t680.0\t1\t1\t90.0\t45.0\n",
+        "plates1/layout.tsv": "0.1\t0:00:00\tNA\tNA\tNA\tNA\tNA\tNA\tNA\tNA\n",
+        "evaluation_table.tsv": "1.0\t0:00:01\t200.0\t-\t-\t190.0\t1\t1\t80.0\t0.8\n",
+    }
+    for name, row in rows.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(header + row, encoding="utf-8")
+    (folder / "plates1" / "cut.tsv").write_text("", encoding="utf-8")

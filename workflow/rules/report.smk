@@ -71,7 +71,10 @@ def functions_of_dataset(wildcards):
 
 
 def ledgers(dataset):
-    """The ledgers of all stages of one dataset, in the order of the stages."""
+    """The ledgers of all stages of one dataset, in the order of the stages.
+
+    That of the cells holds CellProfiler's failures, that of the profiles those of their plates.
+    """
     folder = f"<results>/{dataset}"
     found = []
     if study.has_images(dataset):
@@ -79,13 +82,9 @@ def ledgers(dataset):
         batches = [(plate, batch) for plate in plates for batch in study.batches(dataset, plate)]
         found += [f"{folder}/index/{plate}/{batch}.ledger.parquet" for plate, batch in batches]
         found += [f"{folder}/quality/{plate}.ledger.parquet" for plate in plates]
-        found += [
-            f"{folder}/illumination/{plate}/{channel}.ledger.parquet"
-            for plate in plates
-            for channel in study.illuminated(dataset)
-        ]
+        if study.illuminated(dataset):
+            found += [f"{folder}/illumination/{plate}.ledger.parquet" for plate in plates]
         if study.pipeline(dataset):
-            found += [f"{folder}/cellprofiler/{plate}/{batch}.ledger.jsonl" for plate, batch in batches]
             found += [f"{folder}/representations/cellprofiler/cells/{plate}.ledger.parquet" for plate in plates]
     for representation in study.representations(dataset):
         if study.entered(dataset, representation):

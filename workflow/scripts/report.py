@@ -61,7 +61,7 @@ def shape(wells, treatments, dropped):
 
 def part(anchor, title, folders, snakemake):
     """A section of the figures in `folders`, whose paths are shown as they lie beside the report."""
-    results = Path(snakemake.output[0]).parent
+    results = Path(snakemake.input.ledger).parent
     folders = [folders] if isinstance(folders, str) else list(folders)
     return section(slug(anchor), title, folders, lambda folder: Path(folder).relative_to(results).as_posix())
 

@@ -132,10 +132,10 @@ def add_maps(gallery, table, features, seed, profile, **options):
         _figure(data, "UMAP" if found.method.startswith("UMAP") else "PC"),
         data,
         title,
-        f"{found.method}. Each point is a well, n = {len(data):,}{' (' + notes + ')' if notes else ''}; the four "
-        "panels show the same points. Wells that mix by batch and plate and part by MoA are what one hopes for. "
-        "Distances between far groups and the sizes of groups mean nothing in a UMAP; the evaluation below is computed on the "
-        "profiles themselves, not on this map.",
+        f"{found.method}. Each point is a well, n = {len(data):,}{' (' + notes + ')' if notes else ''}; all four "
+        "panels show the same points. Wells that mix by batch and plate and part by MoA are what one hopes "
+        "for. Distances between far groups and the sizes of groups mean nothing in a UMAP; the evaluation below is "
+        "computed on the profiles themselves, not on this map.",
     )
 
 

@@ -95,9 +95,10 @@ def function_maps(gallery, functions, channels):
             "Illumination functions",
             "Every image of a channel is divided by the function of its plate and channel. Shown relative to its "
             "median, so that 1 is the typical pixel, bright where the microscope gave more light; all panels share the "
-            f"colour scale. Below each: smallest and largest value of the function itself. n = {count(number, 'function')} of "
-            f"{count(len(chosen), 'plate')}. A good function is smooth and the same on plates of one run; cells or "
-            "edges that can be made out in it mean too few images or too little smoothing." + page_text(page, split),
+            "colour scale. Below each: smallest and largest value of the function itself. "
+            f"n = {count(number, 'function')} of {count(len(chosen), 'plate')}. A good function is smooth and the "
+            "same on plates of one run; cells or edges that can be made out in it mean too few images or too little "
+            "smoothing." + page_text(page, split),
             group="functions",
             page=page,
         )

@@ -42,8 +42,8 @@ def add_overview(gallery, table):
             rows,
             "Scores at a glance",
             "Each row is a score of one profile: the dot is the value, the bar its 95 % interval (bootstrap, or exact "
-            "for shares), the dark tick what shuffled labels give. A score is worth something where the bar lies clear of "
-            f"the tick. n beside each row is the number of units it is the mean of. {count(len(rows), 'score')}"
+            "for shares), the dark tick what shuffled labels give. A score is worth something where the bar lies clear "
+            f"of the tick. n beside each row is the number of units it is the mean of. {count(len(rows), 'score')}"
             + (f" of {len(shown):,}; page {page + 1} of {len(split)}." if len(split) > 1 else "."),
             group="scores",
             page=page,
@@ -577,8 +577,8 @@ def _add_controls(gallery, details, table, options, name, where):
         figure,
         data,
         f"Controls: {where}",
-        f"Value of the named features in the wells of the two controls{', by ' + by.lower() if by else ''}; each dot is "
-        "a well. Z' above 0.5 is an excellent assay, below 0 the controls overlap (Zhang et al. 1999). "
+        f"Value of the named features in the wells of the two controls{', by ' + by.lower() if by else ''}; each "
+        "dot is a well. Z' above 0.5 is an excellent assay, below 0 the controls overlap (Zhang et al. 1999). "
         f"n = {int(masks['negative'].sum()):,} negative and {int(masks['positive'].sum()):,} positive controls.",
         group=f"controls--{where.split()[0]}",
     )
