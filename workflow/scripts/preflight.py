@@ -1,4 +1,4 @@
-"""Rule preflight: everything wrong with the study's inputs -> one list, in the terminal, the log and beside the results."""
+"""Rule preflight: everything wrong with the inputs -> one list, in the terminal, the log and beside the results."""
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.job import job
