@@ -1,5 +1,6 @@
 """Features: CellProfiler over batches of sites, and the single-cell table of each plate."""
 
+import glob
 import json
 
 from phenoloom.cellprofiler import pipeline as pipelines
@@ -26,6 +27,14 @@ def illumination_functions(wildcards):
     ]
 
 
+def extra_files(wildcards):
+    """Files that the pipeline gets besides the images of the sites; patterns are resolved."""
+    block = study.pipeline(wildcards.dataset)
+    fixed = [entry["file"] for entry in block["images"].values() if isinstance(entry, dict) and "file" in entry]
+    patterns = [*block["files"], *block["metadata_files"]]
+    return fixed + [path for pattern in patterns for path in sorted(glob.glob(pattern)) or [pattern]]
+
+
 def runner_options(wildcards):
     """The options that change what the runner computes, as JSON."""
     block = study.pipeline(wildcards.dataset)
@@ -49,7 +58,7 @@ rule cellprofiler:
         index="<results>/{dataset}/index/{plate}/{batch}.parquet",
         pipeline=pipeline_of,
         illumination=illumination_functions,
-        extra=lambda wildcards: study.pipeline(wildcards.dataset)["metadata_files"],
+        extra=extra_files,
     output:
         measurements="<results>/{dataset}/cellprofiler/{plate}/{batch}.h5",
         ledger="<results>/{dataset}/cellprofiler/{plate}/{batch}.ledger.jsonl",

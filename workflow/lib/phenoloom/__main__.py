@@ -44,6 +44,8 @@ def _run(given):
     from phenoloom.config.loading import read_config
 
     config = read_config(given.config)
+    if "preflight" in given.rest and not {"-n", "--dry-run", "--dryrun"} & set(given.rest):
+        return _preflight(config)
     report = Path("results") / config["study"] / "report.html"
     looks_only = {"-n", "--dry-run", "--dryrun", "preflight", "--lint", "--unlock"} & set(given.rest)
     if not looks_only:
@@ -59,6 +61,15 @@ def _run(given):
             file=sys.stderr,
         )
     return status
+
+
+def _preflight(config):
+    """List what is wrong with the inputs without Snakemake: images that are not indexed yet give no DAG to build."""
+    from phenoloom.ingest.preflight import preflight, write
+
+    findings, estimate = preflight(config)
+    print(write(Path("results") / config["study"], config["study"], findings, estimate))
+    return int(any(one.severity == "error" for one in findings))
 
 
 def _reference(given):

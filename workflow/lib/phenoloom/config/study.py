@@ -143,7 +143,7 @@ class Study:
             plates = [plate for _, plate in design.plates(block["simulate"])]
         elif block.get("geometry"):
             sites = geometry.sites(block["geometry"])
-            plates = [row[1] for row in geometry.read_plates(block["plates"])]
+            plates = [row[1] for row in geometry.read_plates(block["plates"], dataset)]
         else:
             raise InputError(
                 f"the images of dataset {dataset} are not indexed yet: run `make prepare STUDY=...` "
