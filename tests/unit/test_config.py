@@ -74,6 +74,15 @@ def test_a_step_of_a_chain_is_checked_too(small):
         complete(small)
 
 
+def test_steps_that_cannot_work_on_cells_are_said_before_anything_runs(small):
+    small["datasets"]["d"]["features"] = {"cellprofiler": {"pipeline": "a.cppipe"}}
+    small["profiles"] = {"p": [{"normalize": {"method": "spherize"}}, {"aggregate": {}}], "q": [{"normalize": {}}]}
+    with pytest.raises(InputError) as caught:
+        complete(small)
+    assert "profiles.p: spherize works on wells" in str(caught.value)
+    assert "profiles.q: the units are cells" in str(caught.value)
+
+
 def test_names_that_reach_paths_are_safe(small):
     small["datasets"]["a/../b"] = small["datasets"].pop("d")
     with pytest.raises(InputError, match="a/../b"):

@@ -1,31 +1,42 @@
 """Illumination: one function per plate and channel, from all sites of the plate."""
 
+# One job estimates all channels of a plate, so that reading is all it costs; which channels there are depends on the
+# dataset, so each dataset has a rule of its own.
+for illuminated_dataset in study.image_datasets():
 
-rule illumination:
-    """Estimate one illumination function per plate and channel from all sites that quality control kept."""
-    input:
-        index="<results>/{dataset}/index/{plate}.parquet",
-        quality="<results>/{dataset}/quality/{plate}.sites.parquet",
-    output:
-        function="<results>/{dataset}/illumination/{plate}/{channel}.npy",
-        preview=report(
-            "<results>/{dataset}/illumination/{plate}/{channel}.png",
-            category="Illumination",
-            subcategory="{dataset}",
-            labels={"plate": "{plate}", "channel": "{channel}"},
-        ),
-        ledger="<results>/{dataset}/illumination/{plate}/{channel}.ledger.parquet",
-    params:
-        options=option("datasets/{dataset}/illumination"),
-        code=code_of("illumination", "ingest"),
-    log:
-        "<logs>/{dataset}/illumination/{plate}/{channel}.log",
-    benchmark:
-        "<benchmarks>/{dataset}/illumination/{plate}/{channel}.tsv"
-    threads: 2
-    resources:
-        mem_mb=memory(400, 80, lambda wildcards: study.megapixels(wildcards.dataset)),
-    conda:
-        "../envs/ingest.yaml"
-    script:
-        "../scripts/illumination.py"
+    rule:
+        name:
+            f"illumination_{illuminated_dataset}"
+        input:
+            index=f"<results>/{illuminated_dataset}/index/{{plate}}.parquet",
+            quality=f"<results>/{illuminated_dataset}/quality/{{plate}}.sites.parquet",
+        output:
+            functions=[
+                f"<results>/{illuminated_dataset}/illumination/{{plate}}/{channel}.npy"
+                for channel in study.channels(illuminated_dataset)
+            ],
+            previews=report(
+                [
+                    f"<results>/{illuminated_dataset}/illumination/{{plate}}/{channel}.png"
+                    for channel in study.channels(illuminated_dataset)
+                ],
+                category="Illumination",
+                subcategory=illuminated_dataset,
+                labels={"plate": "{plate}"},
+            ),
+            ledger=f"<results>/{illuminated_dataset}/illumination/{{plate}}.ledger.parquet",
+        params:
+            options=config["datasets"][illuminated_dataset]["illumination"],
+            channels=study.channels(illuminated_dataset),
+            code=code_of("illumination", "ingest"),
+        log:
+            f"<logs>/{illuminated_dataset}/illumination/{{plate}}.log",
+        benchmark:
+            f"<benchmarks>/{illuminated_dataset}/illumination/{{plate}}.tsv"
+        threads: 2
+        resources:
+            mem_mb=memory(400, 80, lambda wildcards, dataset=illuminated_dataset: study.megapixels(dataset)),
+        conda:
+            "../envs/ingest.yaml"
+        script:
+            "../scripts/illumination.py"

@@ -8,6 +8,7 @@ from jsonschema import Draft202012Validator
 
 from phenoloom.config.schema import study_schema, with_defaults
 from phenoloom.core.errors import InputError
+from phenoloom.profiles import chain
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -120,4 +121,13 @@ def _cross_check(config):
             problems.append(f"{place}: missing key 'images' (the format of the file names)")
         if "cellprofiler" in dataset.get("representations", {}):
             problems.append(f"{place}.representations: the name 'cellprofiler' is taken; choose another")
+    levels = {_level(block) for dataset in config["datasets"].values() for block in dataset["representations"].values()}
+    levels |= {"cells" for dataset in config["datasets"].values() if dataset["features"].get("cellprofiler")}
+    for name, steps in config["profiles"].items():
+        found = {text: None for level in sorted(levels) for text in chain.problems(steps, level)}
+        problems += [f"profiles.{name}: {text}" for text in found]
     return problems
+
+
+def _level(block):
+    return "cells" if block.get("folders") else block["level"]

@@ -57,7 +57,7 @@ def _take(future, total, ledger):
     for sum_, scale in sums:
         total += sum_ / scale
     for row, reason in failures:
-        ledger.add(reason, well=row.well, site=row.site)
+        ledger.add(reason, well=row.well, site=row.site, channel=row.channel)
     return count
 
 

@@ -1,6 +1,7 @@
 """Feature selection by pycytominer, one operation after the other, each dropped feature with its reason."""
 
 import warnings
+from fnmatch import fnmatchcase
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import feature_columns
@@ -51,6 +52,8 @@ def _excluded(frame, reference, operation, options):
     from pycytominer import feature_select
 
     features = feature_columns(frame)
+    if operation == "blocklist" and options["blocklist"] is not None:
+        return [name for name in features if any(fnmatchcase(name, pattern) for pattern in options["blocklist"])]
     extra = {_REFERENCE: reference}
     if operation == "noise_removal":
         keys = [as_text(frame[f"Metadata_{name}"]) for name in options["noise_removal_by"]]
@@ -69,7 +72,6 @@ def _excluded(frame, reference, operation, options):
                 freq_cut=options["freq_cut"],
                 unique_cut=options["unique_cut"],
                 min_variance=options["min_variance"],
-                blocklist=options["blocklist"],
                 outlier_cutoff=options["outlier_cutoff"],
                 noise_removal_perturb_groups=_REPLICATES,
                 noise_removal_stdev_cutoff=options["noise_removal_stdev_cutoff"],
