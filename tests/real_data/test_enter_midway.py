@@ -30,7 +30,7 @@ def ljosa(shared_data, tmp_path_factory):
         join=[
             {
                 "table": str(data / "BBBC021_v1_image.csv.gz"),
-                "on": {
+                "by": {
                     "Image_Metadata_Plate": "Image_Metadata_Plate_DAPI",
                     "Image_Metadata_Well": "Image_Metadata_Well_DAPI",
                 },
@@ -38,7 +38,7 @@ def ljosa(shared_data, tmp_path_factory):
             },
             {
                 "table": str(data / "BBBC021_v1_moa.csv"),
-                "on": {"Image_Metadata_Compound": "compound", "Image_Metadata_Concentration": "concentration"},
+                "by": {"Image_Metadata_Compound": "compound", "Image_Metadata_Concentration": "concentration"},
             },
         ],
     )
@@ -95,7 +95,7 @@ def test_cpjump1_plates_enter_together(shared_data, tmp_path):
         join=[
             {
                 "table": str(data / "experiment-metadata.tsv"),
-                "on": {"Metadata_Plate": "Assay_Plate_Barcode"},
+                "by": {"Metadata_Plate": "Assay_Plate_Barcode"},
                 "columns": ["Time", "Cell_type"],
             }
         ],

@@ -104,7 +104,7 @@ def test_a_joined_table_gives_wells_their_compound(entered, tmp_path):
     frame, ledger = entered(
         table(),
         metadata={**MAPPING, "MoA": "moa"},
-        join=[{"table": str(tmp_path / "moa.csv"), "on": {"compound": "c", "dose": "dose"}}],
+        join=[{"table": str(tmp_path / "moa.csv"), "by": {"compound": "c", "dose": "dose"}}],
     )
     assert list(frame["Metadata_MoA"]) == ["", "", "m1", "m2", "", "m3"]
     assert ledger[["severity", "count"]].to_numpy().tolist() == [["flagged", 3]]
@@ -113,7 +113,7 @@ def test_a_joined_table_gives_wells_their_compound(entered, tmp_path):
 def test_a_joined_table_that_contradicts_itself_is_refused(entered, tmp_path):
     pd.DataFrame({"c": ["c", "c"], "moa": ["m1", "m2"]}).to_csv(tmp_path / "moa.csv", index=False)
     with pytest.raises(InputError, match="2 different rows for c .*moa"):
-        entered(table(), join=[{"table": str(tmp_path / "moa.csv"), "on": {"compound": "c"}}])
+        entered(table(), join=[{"table": str(tmp_path / "moa.csv"), "by": {"compound": "c"}}])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_joined_table_that_contradicts_itself_is_refused(entered, tmp_path):
         ({"metadata": {**MAPPING, "Batch": {"column": "plate", "pattern": "Week"}}}, "fits no value of column plate"),
         ({"metadata": {**MAPPING, "Control": "compound"}}, "negative, positive or empty"),
         ({"metadata": {**MAPPING, "Concentration": "compound"}}, "Concentration in .* is a number, not 'DMSO'"),
-        ({"join": [{"table": "none.csv", "on": {"a": "b"}}]}, "none.csv does not exist"),
+        ({"join": [{"table": "none.csv", "by": {"a": "b"}}]}, "none.csv does not exist"),
     ],
 )
 def test_what_cannot_be_mapped_is_one_sentence(entered, block, sentence):
