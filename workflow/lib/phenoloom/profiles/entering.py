@@ -336,7 +336,7 @@ class Join:
 
     def __init__(self, options):
         self.path = Path(options["table"])
-        self.left, right = list(options["by"]), list(options["on"].values())
+        self.left, right = list(options["by"]), list(options["by"].values())
         header = read_header(self.path)
         chosen = options["columns"]
         for column in [*right, *(chosen or [])]:
