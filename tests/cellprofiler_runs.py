@@ -39,7 +39,7 @@ def write_index(path, sites, **names):
     return path
 
 
-def run_script(folder, index, pipeline, channels, illumination=None, options=None, check=True):
+def run_script(folder, index, pipeline, channels, illumination=None, options=None, check=True, files=None):
     """Run the script on an index; return (path of the .h5, ledger rows, what it printed)."""
     folder = Path(folder)
     illumination = illumination or {}
@@ -47,7 +47,8 @@ def run_script(folder, index, pipeline, channels, illumination=None, options=Non
     done = subprocess.run(
         [launcher(), SCRIPT, "--index", index, "--pipeline", pipeline, "--channels", *channels]
         + ["--illuminated", *illumination, "--illumination", *map(str, illumination.values())]
-        + ["--options", json.dumps(options or {}), "--output", output, "--ledger", ledger],
+        + ["--options", json.dumps(options or {}), "--output", output, "--ledger", ledger]
+        + (["--files", files] if files else []),
         capture_output=True,
         text=True,
         cwd=folder,

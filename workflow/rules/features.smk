@@ -52,6 +52,14 @@ def per_batch(ending):
     return paths
 
 
+#: What the pipelines write themselves (images, tables) is kept only where a study asks for it.
+_files = (
+    {"files": "<results>/{dataset}/cellprofiler/{plate}/{batch}.output.zip"}
+    if any((study.pipeline(dataset) or {}).get("keep_output") for dataset in study.datasets())
+    else {}
+)
+
+
 rule cellprofiler:
     """Run the CellProfiler pipeline over one batch of sites; a site that fails goes to the ledger."""
     input:
@@ -62,6 +70,7 @@ rule cellprofiler:
     output:
         measurements="<results>/{dataset}/cellprofiler/{plate}/{batch}.h5",
         ledger="<results>/{dataset}/cellprofiler/{plate}/{batch}.ledger.jsonl",
+        **_files,
     params:
         channels=lambda wildcards: study.channels(wildcards.dataset),
         illuminated=illuminated,
@@ -94,7 +103,9 @@ rule cellprofiler:
     shell:
         "python {workflow.basedir:q}/workflow/scripts/cellprofiler.py --index {input.index:q} --pipeline {input.pipeline:q} "
         "--channels {params.channels:q} --illuminated {params.illuminated:q} --illumination {input.illumination:q} "
-        "--options {params.options:q} --output {output.measurements:q} --ledger {output.ledger:q} > {log:q} 2>&1"
+        "--options {params.options:q} --output {output.measurements:q} --ledger {output.ledger:q} "
+        + ("--files {output.files:q} " if _files else "")
+        + "> {log:q} 2>&1"
 
 
 rule cells:

@@ -25,7 +25,8 @@ def main(arguments=None):
     illumination = dict(zip(options.illuminated, options.illumination))  # noqa: B905 (Python 3.9)
     try:
         plan = make_plan(options.index, options.pipeline, options.channels, settings, illumination)
-        count = run_batch(plan, options.output, options.ledger, site_limit=settings.get("seconds_limit", 1800))
+        limit = settings.get("seconds_limit", 1800)
+        count = run_batch(plan, options.output, options.ledger, site_limit=limit, files=options.files)
     except (BatchError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
@@ -43,6 +44,7 @@ def parse(arguments):
     parser.add_argument("--options", default="{}", help="JSON: images, metadata, files, metadata_files, masks")
     parser.add_argument("--output", required=True, help="measurements to write (.h5)")
     parser.add_argument("--ledger", required=True, help="failures to write (JSON lines)")
+    parser.add_argument("--files", help="archive (.zip) for the files that the pipeline itself writes")
     return parser.parse_args(arguments)
 
 

@@ -5,11 +5,13 @@ Works on Python 3.9 in the CellProfiler environment.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 from phenoloom.cellprofiler.plan import lacking_channels
@@ -29,11 +31,12 @@ class BatchError(Exception):
     """The batch as a whole cannot run; the message is one sentence."""
 
 
-def run_batch(plan, output, ledger, site_limit=1800, command=None, scratch=None):
+def run_batch(plan, output, ledger, site_limit=1800, command=None, scratch=None, files=None):
     """Run all sites of a plan; write the measurements to `output` (.h5) and failures to `ledger` (JSON lines).
 
     site_limit: seconds after which a site counts as hung. command: function (plan path, request path) -> command of
-    a worker. Returns the number of sites measured. Raises BatchError when the pipeline itself cannot run.
+    a worker. files: .zip to keep what the pipeline itself wrote (images, tables), None to drop it.
+    Returns the number of sites measured. Raises BatchError when the pipeline itself cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="phenoloom-", dir=scratch) as folder:
         watch = _Batch(plan, folder, site_limit, command or worker_command)
@@ -43,6 +46,9 @@ def run_batch(plan, output, ledger, site_limit=1800, command=None, scratch=None)
         with _atomic(output) as partial:
             attributes = {"dataset": first["dataset"], "plate": first["plate"]}
             count = join_sites(partial, watch.results, plan["sites"], attributes)
+        if files is not None:
+            with _atomic(files) as partial:
+                keep_files(partial, folder)
         rows = [_ledger_row(site, *watch.failures[site["number"]]) for site in plan["sites"] if _lost(watch, site)]
         if watch.warnings and plan["sites"]:
             text = f"after the last site: {'; '.join(sorted(set(watch.warnings)))}"
@@ -55,6 +61,23 @@ def run_batch(plan, output, ledger, site_limit=1800, command=None, scratch=None)
 def worker_command(plan_path, request_path):
     """Command line of a worker: this Python, this module."""
     return [sys.executable, "-m", "phenoloom.cellprofiler.runner", plan_path, request_path]
+
+
+def keep_files(path, folder):
+    """Zip what the pipelines of all workers wrote, by its name; by worker and name where two wrote the same name."""
+    seen = set()
+    with zipfile.ZipFile(path, "w") as archive:
+        for worker in sorted(Path(folder).glob("worker-*")):
+            root = worker / "output"
+            for file in sorted(found for found in root.rglob("*") if found.is_file()):
+                name = str(file.relative_to(root))
+                name = f"{worker.name}/{name}" if name in seen else name
+                seen.add(name)
+                # a fixed date: the same files give the same bytes
+                info = zipfile.ZipInfo(name)
+                info.external_attr = 0o644 << 16
+                with file.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+                    shutil.copyfileobj(source, target)
 
 
 class _Batch:

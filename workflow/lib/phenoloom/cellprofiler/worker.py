@@ -174,6 +174,7 @@ def _load_pipeline(plan, folder):
     if plan["kind"] != "load_data":
         start_java()
     install()
+    _give_sqlite()
     pipeline = Pipeline()
     problems = _listen(pipeline)
     try:
@@ -183,6 +184,24 @@ def _load_pipeline(plan, folder):
     if problems:
         raise _Hopeless(f"{plan['pipeline']} cannot be loaded by CellProfiler: {problems[0]}")
     return pipeline
+
+
+def _give_sqlite():
+    """Let ExportToDatabase write SQLite without MySQLdb, whose absence costs it sqlite3 and two names that it uses."""
+    import sqlite3
+
+    from cellprofiler.modules import exporttodatabase
+
+    class MySQLdb:
+        Error = sqlite3.Error
+
+        @staticmethod
+        def escape_string(text):
+            return text.replace("'", "''").encode("utf-8")
+
+    for name, value in {"sqlite3": sqlite3, "MySQLdb": MySQLdb}.items():
+        if not hasattr(exporttodatabase, name):
+            setattr(exporttodatabase, name, value)
 
 
 def _listen(pipeline):

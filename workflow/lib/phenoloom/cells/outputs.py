@@ -11,8 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as parquet
 
+from phenoloom.cells.join import choose_compartments
+from phenoloom.cells.table import write_cells
 from phenoloom.core.errors import InputError
+
+#: Size of the largest table that is read whole; larger ones are read some images at a time.
+BLOCK_BYTES = 2**28
 
 _NO_OBJECTS = ("Image", "Experiment")
 _DATABASES = (".sqlite", ".sqlite3", ".db")
@@ -48,7 +54,7 @@ def read_outputs(paths, ledger, compartments=None):
         except InputError as error:
             ledger.add(str(error), unit="site")
             continue
-        pieces.append(piece)
+        pieces.extend(piece.blocks())
         images.append(piece.images())
         offset = int(images[-1]["ImageNumber"].max())
     if not pieces:
@@ -57,6 +63,17 @@ def read_outputs(paths, ledger, compartments=None):
         )
     frame = pd.concat(images, ignore_index=True)
     return pieces, frame
+
+
+def join_outputs(paths, path, ledger, compartments=None, origin=None):
+    """Join the cells of existing CellProfiler outputs at `paths` (see find_outputs) into one table at `path`.
+
+    Metadata_* of the images are taken as they are named; a study maps them afterwards. Returns the number of cells.
+    """
+    pieces, images = read_outputs(paths, ledger, compartments)
+    available = sorted({name for piece in pieces for name in piece.features})
+    write_cells(path, pieces, images, choose_compartments(available, compartments), {}, ledger, origin)
+    return parquet.read_metadata(path).num_rows
 
 
 class _Output:
@@ -107,6 +124,13 @@ class _Output:
         """{object: DataFrame} with plate-wide image numbers."""
         return {name: self._numbered(self._read(name), name) for name in names}
 
+    def blocks(self):
+        """This output in pieces of about BLOCK_BYTES, so that a table of many sites never lies in memory whole."""
+        count = max(1, min(len(self._numbers), round(self._bytes() / BLOCK_BYTES)))
+        if count == 1:
+            return [self]
+        return [_Block(self, part) for part in np.array_split(self._image["ImageNumber"].to_numpy(), count)]
+
     def _numbered(self, frame, name):
         frame = _bare(frame, name)
         keys = _keys(frame)
@@ -116,6 +140,20 @@ class _Output:
         numbers = [self._numbers.get(tuple(key), 0) for key in frame[keys].itertuples(index=False, name=None)]
         frame = frame.assign(ImageNumber=np.array(numbers, dtype=np.int64))
         return frame[frame["ImageNumber"] > 0].drop(columns="TableNumber", errors="ignore").reset_index(drop=True)
+
+
+class _Block:
+    """Some images of an output."""
+
+    def __init__(self, output, image_numbers):
+        self.output = output
+        self.features = output.features
+        self.image_numbers = image_numbers
+
+    def objects(self, names):
+        """{object: DataFrame} of these images, with plate-wide image numbers."""
+        read, numbered = self.output._read_some, self.output._numbered
+        return {name: numbered(read(name, self.image_numbers), name) for name in names}
 
 
 class Folder(_Output):
@@ -136,6 +174,14 @@ class Folder(_Output):
 
     def _read(self, name):
         return self._csv(name)
+
+    def _bytes(self):
+        sizes = (file.stat().st_size * (5 if file.suffix == ".gz" else 1) for file in self.tables.values())
+        return max(sizes, default=0)
+
+    def _read_some(self, name, image_numbers):
+        chunks = pd.read_csv(self.tables[name], chunksize=20_000, low_memory=False)
+        return pd.concat([chunk[chunk["ImageNumber"].isin(image_numbers)] for chunk in chunks], ignore_index=True)
 
     def _csv(self, name, nrows=None):
         file = self.tables[name]
@@ -184,6 +230,16 @@ class Database(_Output):
     def _read(self, name):
         with self._connect() as connection:
             return pd.read_sql_query(f"SELECT * FROM {_quoted(self.tables[name])}", connection)
+
+    def _bytes(self):
+        return self.path.stat().st_size / max(1, len(self.features))
+
+    def _read_some(self, name, image_numbers):
+        first, last = int(min(image_numbers)), int(max(image_numbers))
+        query = f"SELECT * FROM {_quoted(self.tables[name])} WHERE ImageNumber BETWEEN ? AND ?"
+        with self._connect() as connection:
+            frame = pd.read_sql_query(query, connection, params=(first, last))
+        return frame[frame["ImageNumber"].isin(image_numbers)]
 
     def _connect(self):
         try:
