@@ -31,6 +31,12 @@ def test_fields_are_of_the_highest_dose_and_of_different_wells():
     highest = layout.groupby("Metadata_Perturbation")["Metadata_Concentration"].max()
     treated = fields[fields["Metadata_Control"] != "negative"]
     assert (treated["Metadata_Concentration"] == treated["Metadata_Perturbation"].map(highest)).all()
+    few = layout[layout["Metadata_Perturbation"] == report_study.HOSTILE].head(1)
+    ladder = pd.concat([few.assign(Metadata_Concentration=dose, Metadata_Well=f"A0{dose}") for dose in (1, 2, 3)])
+    shown = montage.choose_fields(ladder, sites_of(ladder, 2), set(), 1, 5)
+    assert shown["Metadata_Concentration"].tolist() == [3, 3, 2, 2, 1]
+    same = layout.assign(Metadata_Concentration=1.0)
+    fields = montage.choose_fields(same, sites_of(same), set(), 10, 4)
     for _, own in fields[fields["Metadata_Perturbation"] != "taxol"].groupby("Metadata_Perturbation"):
         assert not own.duplicated(["Metadata_Plate", "Metadata_Well"]).any()
         assert own["Metadata_Plate"].nunique() == 2
@@ -118,7 +124,7 @@ def test_masks_are_outlined_and_counted(images, tmp_path, monkeypatch):
     montage.build_montage(gallery, index, layout, NO_SITES, {}, {}, CHANNELS, 2, objects=["Nuclei"], crop=48)
     data = read_table(gallery.folder / "montage.parquet")
     assert (data["Objects_Nuclei"] == 2).all()
-    assert f"({2 * len(data)} objects)" in gallery.entries[0].caption
+    assert f"Nuclei white ({2 * len(data)})" in gallery.entries[0].caption
     assert f"n = {len(data)} fields of {data['Row'].nunique()} perturbations" in gallery.entries[0].caption
     assert not [name for name in data.columns if "path" in name.lower()]
 

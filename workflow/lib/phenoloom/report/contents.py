@@ -36,10 +36,10 @@ def names_of(wells):
 
 
 def evaluation_warnings(table):
-    """Warnings about scores that have no value or are no better than with shuffled labels, one per evaluation."""
+    """Warnings about main scores without a value or no better than with shuffled labels, one per evaluation."""
     found = []
     keys = ["evaluation", "dataset", "representation", "profile"]
-    for (evaluation, *profile), rows in table.groupby(keys, sort=False):
+    for (evaluation, *profile), rows in table[headline(table)].groupby(keys, sort=False):
         name = f"{evaluation} of {'/'.join(profile)}"
         labels = [row.label or row.metric for row in rows.itertuples()]
         missing = ~np.isfinite(rows["value"].astype(float).to_numpy())
@@ -50,7 +50,7 @@ def evaluation_warnings(table):
                 ("caution", f"{name} gave no value for {_some(labels, missing)}{': ' + note if note else ''}.")
             )
         if weak.any():
-            largest = "p" if weak.sum() == 1 else "p up to"
+            largest = "p =" if weak.sum() == 1 else "p up to"
             value = rows.loc[weak, "pvalue"].astype(float).max()
             text = f"no better than with shuffled labels for {_some(labels, weak)} ({largest} {value:.2g})"
             found.append(("note", f"{name} is {text}."))

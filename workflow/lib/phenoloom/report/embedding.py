@@ -140,10 +140,16 @@ def add_maps(gallery, table, features, seed, profile, **options):
 
 
 def _figure(data, axis_name):
+    """Four panels with room for a legend at the right of each; placed by hand, for legends differ in width."""
     size = 34 if len(data) < 150 else 16 if len(data) < 1500 else 7 if len(data) < 8000 else 3
+    width, height, side, tall = style.WIDTH, 6.5, 3.15, 2.75
     with style.look():
-        figure = style.new_figure(style.WIDTH, 7.0)
-        panels = figure.subplots(2, 2).ravel()
+        figure = style.Figure(figsize=(width, height))
+        panels = [
+            figure.add_axes([left / width, bottom / height, side / width, tall / height])
+            for bottom in (3.45, 0.25)
+            for left in (0.25, 5.5)
+        ]
         _by_category(panels[0], data, "Metadata_Batch", "Batch", size)
         _by_category(panels[1], data, "Metadata_Plate", "Plate", size)
         _by_category(panels[2], data, "Metadata_Perturbation", "Perturbation", size, controls=True)
@@ -153,7 +159,6 @@ def _figure(data, axis_name):
             axis.set_yticks([])
             axis.set_xlabel(f"{axis_name} 1", fontsize=8, color=style.MUTED)
             axis.set_ylabel(f"{axis_name} 2", fontsize=8, color=style.MUTED)
-            axis.set_box_aspect(0.85)
     return figure
 
 
@@ -192,7 +197,7 @@ def _by_category(axis, data, column, title, size, controls=False):
             marker=marker,
             linewidths=0.3,
             edgecolors="white",
-            label=f"{shorten(value, 22)} ({len(own):,})",
+            label=f"{shorten(value, 24)} ({len(own):,})",
         )
     handles, labels = axis.get_legend_handles_labels()
     pairs = [

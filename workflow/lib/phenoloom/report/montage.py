@@ -69,20 +69,19 @@ def choose_fields(layout, sites, excluded, perturbations, per):
     layout: one row per well. sites: DataFrame with Metadata_Plate, Metadata_Well, Metadata_Site of what was imaged.
     excluded: set of (plate, well, site) that quality control excluded; never shown. Negative controls come first, then
     positive ones, then the others, MoA by MoA in turn so that few do not crowd out many. Each perturbation is shown at
-    its highest concentration. Its fields are drawn by a hash of their names, from different plates and wells first:
-    nobody picks them by eye, and the same study always shows the same ones.
+    its highest concentration, at lower ones too where that has fewer than `per` fields. Fields of one concentration are
+    drawn by a hash of their names, from different wells and plates first: nobody picks them by eye, and the same study
+    always shows the same ones.
     """
     layout = with_layout_columns(layout)
     layout = layout[layout["Metadata_Perturbation"] != ""]
     fields = sites.drop_duplicates().merge(layout, on=["Metadata_Plate", "Metadata_Well"], how="inner")
     keys = list(zip(fields["Metadata_Plate"], fields["Metadata_Well"], fields["Metadata_Site"], strict=True))
-    fields = fields[[key not in excluded for key in keys]]
+    fields = fields[[key not in excluded for key in keys]].copy()
     if fields.empty:
         return fields.assign(Treatment=[])
-    top = fields.groupby("Metadata_Perturbation")["Metadata_Concentration"].transform("max")
-    fields = fields[(fields["Metadata_Concentration"] == top) | top.isna()].copy()
     fields["Treatment"] = treatment(fields)
-    shown = []
+    chosen = []
     for name in _order_perturbations(fields)[:perturbations]:
         own = fields[fields["Metadata_Perturbation"] == name].copy()
         own["_hash"] = [
@@ -90,9 +89,11 @@ def choose_fields(layout, sites, excluded, perturbations, per):
         ]
         own = own.sort_values("_hash", kind="stable")
         own["_in_well"] = own.groupby(["Metadata_Plate", "Metadata_Well"]).cumcount()
-        own["_in_plate"] = own.groupby("Metadata_Plate").cumcount()
-        shown.append(own.sort_values(["_in_well", "_in_plate", "_hash"], kind="stable").head(per))
-    return pd.concat(shown).drop(columns=["_hash", "_in_well", "_in_plate"]).reset_index(drop=True)
+        own["_in_plate"] = own.groupby(["Metadata_Plate", "Treatment"]).cumcount()
+        own["_dose"] = -own["Metadata_Concentration"].fillna(np.inf)
+        chosen.append(own.sort_values(["_dose", "_in_well", "_in_plate", "_hash"], kind="stable").head(per))
+    order = ["_hash", "_in_well", "_in_plate", "_dose"]
+    return pd.concat(chosen).drop(columns=order).reset_index(drop=True)
 
 
 def _hash(names):
@@ -190,141 +191,110 @@ def montage_figure(tiles, per):
     tiles: list of (perturbation title, subtitle, list of (caption, RGB image)).
     """
     ratio = max(image.shape[0] / image.shape[1] for _, _, row in tiles for _, image in row)
-    label = 1.9
-    panel = min((style.WIDTH - label) / per, 2.6)
+    margin = 1.9
+    panel = min((style.WIDTH - margin) / per, 2.6)
     with style.look():
-        figure = style.new_figure(label + panel * per, len(tiles) * (panel * ratio + 0.3) + 0.1)
+        figure = style.new_figure(margin + panel * per, len(tiles) * (panel * ratio + 0.24) + 0.1)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0.0, hspace=0.0)
-        grid = figure.subplots(len(tiles), per + 1, squeeze=False, width_ratios=[label, *[panel] * per])
+        grid = figure.subplots(len(tiles), per + 1, squeeze=False, width_ratios=[margin, *[panel] * per])
         for (title, subtitle, row), axes in zip(tiles, grid, strict=True):
             for axis in axes:
                 axis.set_axis_off()
-            axes[0].text(0.0, 0.99, title, va="top", fontsize=8.5, fontweight="bold", transform=axes[0].transAxes)
-            axes[0].text(
-                0.0,
-                0.99 - 0.17 * (1 + title.count("\n")) / max(ratio, 0.5),
-                subtitle,
-                va="top",
-                fontsize=7.5,
-                color=style.MUTED,
-                transform=axes[0].transAxes,
-                linespacing=1.5,
-            )
+            label = {"xy": (0.0, 1.0), "xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+            axes[0].annotate(title, xytext=(0, 0), fontsize=8.5, fontweight="bold", **label)
+            below = -14 - 11 * title.count("\n")
+            axes[0].annotate(subtitle, xytext=(0, below), fontsize=7.5, color=style.MUTED, linespacing=1.4, **label)
             for axis, (caption, image) in zip(axes[1:], row, strict=False):
                 axis.imshow(image, vmin=0, vmax=1, cmap="gray", interpolation="antialiased", aspect="equal")
-                axis.set_title(caption, fontsize=6.5, fontweight="normal", color=style.MUTED, pad=2)
+                axis.set_title(caption, fontsize=6.5, fontweight="normal", color=style.MUTED, pad=3)
     return figure
 
 
-def add_montage(gallery, fields, pixels, masks, colours, crop, plates):
+def add_montage(gallery, fields, pixels, masks, colours, objects, crop, plates):
     """Add the montage of composites with outlines.
 
     fields: rows of :func:`choose_fields`. pixels: per field channel -> image, or None where it could not be read.
-    masks: per field object -> cropped label image. plates: (used, all) numbers of plates that fields were drawn from.
+    masks: per field object -> cropped label image. objects: names in the order of OUTLINES. plates: (used, all) numbers
+    of plates that fields were drawn from.
     """
-    usable = [
-        index
-        for index, images in enumerate(pixels)
-        if images and any(channel in images for channel in colours.values())
+    shown = [
+        {channel: images[channel] for channel in colours.values() if channel in images} if images else {}
+        for images in pixels
     ]
+    usable = [index for index, images in enumerate(shown) if images]
     if not usable:
         gallery.note("Montage: nothing to show because no image of a known perturbation could be read.")
         return
-    shown = fields.iloc[usable]
-    ranges = display_ranges(
-        [
-            {channel: pixels[index][channel] for channel in colours.values() if channel in pixels[index]}
-            for index in usable
-        ]
-    )
-    per = int(shown.groupby("Treatment").size().max())
-    tiles, data, outlined, n_objects = [], [], [], 0
-    for name in dict.fromkeys(shown["Treatment"]):
-        own = [index for index in usable if fields["Treatment"].iloc[index] == name]
+    ranges = display_ranges([shown[index] for index in usable])
+    rows = {}
+    for index in usable:
+        rows.setdefault(fields["Metadata_Perturbation"].iloc[index], []).append(index)
+    tiles, data = [], []
+    for line, (name, own) in enumerate(rows.items()):
         row = []
         for place, index in enumerate(own):
             field = fields.iloc[index]
-            picture = composite(
-                {channel: pixels[index][channel] for channel in colours.values() if channel in pixels[index]},
-                colours,
-                ranges,
-            )
-            objects = {}
-            for (kind, labels), colour in zip(
-                reversed(list(masks[index].items())), reversed(OUTLINES[: len(masks[index])]), strict=True
-            ):
-                if labels.shape == picture.shape[:2]:
-                    picture = draw_outlines(picture, labels, colour)
-                    objects[kind] = int(len(np.unique(labels[labels > 0])))
-                    outlined.append(kind)
-                    n_objects += objects[kind]
-            row.append(
-                (
-                    f"{shorten(field['Metadata_Plate'], 20)} · {field['Metadata_Well']} · {field['Metadata_Site']}",
-                    picture,
-                )
-            )
-            data.append(
-                {
-                    **{
-                        key: field[key]
-                        for key in (
-                            "Metadata_Plate",
-                            "Metadata_Well",
-                            "Metadata_Site",
-                            "Metadata_Perturbation",
-                            "Metadata_Concentration",
-                            "Metadata_Unit",
-                            "Metadata_Control",
-                            "Metadata_MoA",
-                        )
-                    },
-                    "Row": len(tiles),
-                    "Column": place,
-                    **{f"Objects_{kind}": number for kind, number in objects.items()},
-                    **{
-                        f"{end}_{channel}": value
-                        for channel, pair in ranges.items()
-                        for end, value in zip(("Black", "Full"), pair, strict=True)
-                    },
-                }
-            )
-        field = fields.iloc[own[0]]
-        tiles.append((_wrap(name), _subtitle(field), row))
-    legend = ", ".join(f"{channel} {colour}" for colour, channel in colours.items())
-    objects = [kind for kind in dict.fromkeys(name for images in masks for name in images) if kind in outlined]
-    names = ("white", "orange", "cyan")
-    outlines = (
-        "Outlines of the segmentation: "
-        + ", ".join(
-            f"{kind} {names[position]}"
-            for position, kind in enumerate(dict.fromkeys(name for images in masks for name in images))
-            if kind in objects
-        )
-        + f" ({n_objects:,} objects). "
-        if objects
-        else "No outlines: no label masks were kept (features.cellprofiler.masks). "
-    )
+            picture = composite(shown[index], colours, ranges)
+            for kind, colour in reversed(list(zip(objects, OUTLINES, strict=False))):
+                if kind in masks[index]:
+                    picture = draw_outlines(picture, masks[index][kind], colour)
+            row.append((_field_caption(field), picture))
+            data.append(_field_row(field, line, place, masks[index], ranges))
+        tiles.append((_wrap(name), _subtitle(fields.iloc[own[0]]), row))
+    data = pd.DataFrame(data)
     gallery.add(
         "montage",
-        montage_figure(tiles, per),
-        pd.DataFrame(data),
+        montage_figure(tiles, max(len(row) for _, _, row in tiles)),
+        data,
         "Fields of each perturbation",
-        f"{legend}; divided by the illumination function; the central {crop} pixels at most. {outlines}"
-        f"Each perturbation at its highest concentration; plate, well and site above each field. Fields are drawn by a "
-        f"hash of their names, not by eye, among sites that passed quality control on {plates[0]} of "
-        f"{count(plates[1], 'plate')}. Brightness is the same everywhere: black and full brightness are the "
-        f"{share(BLACK)} and {share(FULL, 1)} quantiles of all pixels shown. n = {count(len(data), 'field')} of "
-        f"{count(len(tiles), 'perturbation')}.",
+        ", ".join(f"{channel} {colour}" for colour, channel in colours.items())
+        + f"; divided by the illumination function; the central {crop} pixels at most. {_outline_words(data, objects)}"
+        "Each perturbation at its highest concentration, and at lower ones where that has few fields; concentration, "
+        "plate, well and site above each. Fields are drawn by a hash of their names, not by eye, among sites that "
+        f"passed quality control on {plates[0]} of {count(plates[1], 'plate')}. Brightness is the same everywhere: black "
+        f"and full brightness are the {share(BLACK)} and {share(FULL, 1)} quantiles of all pixels shown. "
+        f"n = {count(len(data), 'field')} of {count(len(tiles), 'perturbation')}.",
         kind="image",
     )
+
+
+def _field_caption(field):
+    dose = field["Treatment"].removeprefix(field["Metadata_Perturbation"]).removeprefix(" @ ")
+    where = [shorten(field["Metadata_Plate"], 16), field["Metadata_Well"], str(field["Metadata_Site"])]
+    return " · ".join([*([shorten(dose, 12)] if dose else []), *where])
+
+
+_FIELD = ("Plate", "Well", "Site", "Perturbation", "Concentration", "Unit", "Control", "MoA")
+
+
+def _field_row(field, line, place, masks, ranges):
+    """What stands in one tile, as a row of the figure's data."""
+    row = {f"Metadata_{name}": field[f"Metadata_{name}"] for name in _FIELD}
+    row |= {"Row": line, "Column": place}
+    row |= {f"Objects_{kind}": int(len(np.unique(labels[labels > 0]))) for kind, labels in masks.items()}
+    for channel, (black, full) in ranges.items():
+        row |= {f"Black_{channel}": black, f"Full_{channel}": full}
+    return row
+
+
+def _outline_words(data, objects):
+    """Sentence of the caption on the outlines: objects, their colours, how many."""
+    found = []
+    for kind, colour in zip(objects, ("white", "orange", "cyan"), strict=False):
+        if f"Objects_{kind}" in data:
+            found.append(f"{kind} {colour} ({int(data[f'Objects_{kind}'].sum()):,})")
+    if not found:
+        return "No outlines: no label masks were kept (features.cellprofiler.masks). "
+    return f"Outlines of the segmentation: {', '.join(found)}. "
 
 
 def add_channels(gallery, fields, pixels, channels, crop):
     """Add one field per perturbation with every channel by itself in grey."""
     chosen = []
     for index, images in enumerate(pixels):
-        if images and fields["Treatment"].iloc[index] not in {fields["Treatment"].iloc[seen] for seen in chosen}:
+        if images and fields["Metadata_Perturbation"].iloc[index] not in {
+            fields["Metadata_Perturbation"].iloc[seen] for seen in chosen
+        }:
             chosen.append(index)
     chosen = chosen[:CHANNEL_ROWS]
     channels = [channel for channel in channels if any(channel in pixels[index] for index in chosen)]
@@ -466,5 +436,5 @@ def build_montage(
         masks.append(
             read_masks(measurements.get(field[0], []), field[1], field[2], objects, shape, crop) if pixels[-1] else {}
         )
-    add_montage(gallery, fields, pixels, masks, colours, crop, (index["plate"].nunique(), n_plates))
+    add_montage(gallery, fields, pixels, masks, colours, objects, crop, (index["plate"].nunique(), n_plates))
     add_channels(gallery, fields, pixels, names, crop)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from phenoloom.core.wells import plate_format, position, row_letters
 from phenoloom.report import style
@@ -13,6 +14,7 @@ from phenoloom.report.summary import WELL, role
 
 #: Fraction of values left outside the colour scale at each end, so that one odd well does not hide the rest.
 TRIM = 0.01
+DEVIATIONS = 6
 #: Plates on one page of quality heatmaps, which have a row of panels per plate.
 QUALITY_ROWS = 6
 
@@ -34,17 +36,32 @@ def as_grid(wells, values):
 
 
 def value_range(values, zero=False):
-    """(low, high) of a colour scale that all plates share: all but the most extreme 1 % at each end.
+    """(low, high) of a colour scale that all plates share, None without a finite value.
 
-    zero: begin at 0, for counts. Returns None without a finite value.
+    All but the most extreme 1 % at each end, and nothing further than DEVIATIONS robust standard deviations from the
+    median, so that one odd well does not hide the rest. zero: begin at 0, for counts.
     """
     finite = np.asarray(values, float)
     finite = finite[np.isfinite(finite)]
     if not finite.size:
         return None
     low, high = np.quantile(finite, [TRIM, 1 - TRIM])
+    middle = np.median(finite)
+    reach = DEVIATIONS * 1.4826 * np.median(np.abs(finite - middle))
+    if reach > 0:
+        low, high = max(low, middle - reach), min(high, middle + reach)
     low = min(0.0, low) if zero else low
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def scale_words(values, limits):
+    """Words on what a colour scale covers and how many values lie outside."""
+    outside = int(((values < limits[0]) | (values > limits[1])).sum())
+    covers = (
+        f"covers the {share(TRIM)} to the {share(1 - TRIM)} quantile, at most {DEVIATIONS} robust standard deviations "
+        "from the median"
+    )
+    return f"{covers}; {outside:,} lie outside" if outside else ""
 
 
 def _panel(axes, grid, norm, cmap):
@@ -114,7 +131,7 @@ def heatmaps(gallery, wells, column, name, title, how, label, per_page=12, zero=
     plates = order_plates(wells)
     finite = wells[np.isfinite(wells[column].astype(float))]
     split = pages(plates, per_page)
-    outside = int(((finite[column] < limits[0]) | (finite[column] > limits[1])).sum())
+    outside = scale_words(finite[column], limits)
     for page, chosen in enumerate(split):
         with style.look():
             figure, axes = _page(chosen, wells)
@@ -138,11 +155,7 @@ def heatmaps(gallery, wells, column, name, title, how, label, per_page=12, zero=
             title,
             f"{how} Each square is a well; grey wells have no value. n = {count(int(on_page), 'well')} on "
             f"{count(len(chosen), 'plate')}. One colour scale for all plates"
-            + (
-                f", from the {share(TRIM)} to the {share(1 - TRIM)} quantile of all wells ({outside:,} lie outside)."
-                if outside
-                else "."
-            )
+            + (f"; it {outside}." if outside else ".")
             + page_text(page, split),
             group=name,
             page=page,
@@ -274,6 +287,12 @@ def quality_maps(gallery, quality, batches, measure, channels, explanation=""):
     limits = {
         channel: value_range(quality.loc[quality["Metadata_Channel"] == channel, measure]) for channel in channels
     }
+    beyond = [
+        scale_words(quality.loc[quality["Metadata_Channel"] == channel, measure], limits[channel]).split("; ")[0]
+        for channel in channels
+        if limits[channel] is not None
+    ]
+    outside = next((words for words in beyond if words), "covers all values")
     plates = sorted(set(quality["Metadata_Plate"]), key=lambda plate: (natural(batches.get(plate, "")), natural(plate)))
     split = pages(plates, QUALITY_ROWS)
     for page, chosen in enumerate(split):
@@ -283,8 +302,9 @@ def quality_maps(gallery, quality, batches, measure, channels, explanation=""):
         panel = min((style.WIDTH - 0.7) / len(channels), 3.0)
         with style.look():
             figure = style.new_figure(
-                min(style.WIDTH, 0.7 + panel * len(channels)), 0.95 + len(chosen) * (panel * ratio + 0.12)
+                min(style.WIDTH, 0.7 + panel * len(channels)), 0.72 + len(chosen) * (panel * ratio + 0.08)
             )
+            figure.get_layout_engine().set(h_pad=0.03, hspace=0.0)
             grid = figure.subplots(len(chosen), len(channels), squeeze=False)
             for column, channel in enumerate(channels):
                 image = None
@@ -323,7 +343,9 @@ def quality_maps(gallery, quality, batches, measure, channels, explanation=""):
                         image, ax=list(grid[:, column]), location="bottom", shrink=0.9, aspect=18, pad=0.03
                     )
                     bar.outline.set_visible(False)
-                    bar.locator = _few_ticks()
+                    values = quality.loc[quality["Metadata_Channel"] == channel, measure]
+                    constant = values.min() == values.max()
+                    bar.locator = FixedLocator([values.min()]) if constant else MaxNLocator(3)
                     bar.ax.tick_params(labelsize=6.5, length=2)
         name = f"quality_{measure.removeprefix('Quality_')}"
         gallery.add(
@@ -332,18 +354,12 @@ def quality_maps(gallery, quality, batches, measure, channels, explanation=""):
             shown[[*WELL, "Metadata_Channel", measure]].reset_index(drop=True),
             title,
             f"{explanation} Median over the sites of each well; a row of panels per plate, a column per channel with a "
-            f"colour scale of its own ({share(TRIM)} to {share(1 - TRIM)} quantile over all plates). "
+            f"colour scale of its own ({outside}). "
             f"n = {count(len(shown.drop_duplicates(WELL)), 'well')} on {count(len(chosen), 'plate')}.".strip()
             + page_text(page, split),
             group=name,
             page=page,
         )
-
-
-def _few_ticks():
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(3, prune=None)
 
 
 def measure_name(measure):
@@ -372,7 +388,7 @@ def feature_maps(gallery, wells, features, per_page=12):
             f"feature_{number}",
             f"Feature: {feature}",
             "Aggregate of the well's cells, before any normalisation, so that position and plate effects show.",
-            shorten(feature, 44),
+            "value",
             per_page,
         )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from phenoloom.report import style
 from phenoloom.report.contents import headline
@@ -148,6 +148,7 @@ def _add_confusion(gallery, details, name, where):
         side = min(7.6, 1.2 + 0.42 * len(labels))
         figure = style.new_figure(side + 3.0, side + 1.2)
         axis = figure.subplots()
+        axis.set_anchor("W")
         image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="none")
         axis.set_xticks(
             range(len(labels)),
@@ -201,7 +202,7 @@ def _add_precision(gallery, details, name, where):
     listed = len(found) <= LISTED_UNITS
     groups = _moa_groups(found)
     with style.look():
-        height = max(3.8, 0.9 + 0.22 * max(len(found) if listed else 0, 0 if listed else len(groups)))
+        height = max(3.3, 0.9 + 0.22 * max(len(found) if listed else 0, 0 if listed else len(groups)))
         figure = style.new_figure(style.WIDTH, height)
         both = listed or len(groups) > 1
         panels = figure.subplots(1, 2, width_ratios=[1, 1.15]) if both else [figure.subplots()]
@@ -259,7 +260,7 @@ def _volcano(axis, values, qvalues, called, names, word, label):
     axis.axhline(-np.log10(RATE), color=style.MUTED, linewidth=0.8, linestyle=":")
     axis.set_xlabel(label)
     axis.set_ylabel("-log10 q")
-    axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+    axis.set_ylim(min(0, axis.get_ylim()[0]), max(1.6, axis.get_ylim()[1]))
     axis.grid()
     axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
 
@@ -379,6 +380,8 @@ def _add_similarity(gallery, details, name, where):
                 label=f"{text} ({int(chosen.sum()):,})",
             )
         axis.set_xlabel("rank")
+        axis.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+        axis.set_xlim(0.4, len(ordered) + 0.6)
         axis.set_ylabel("median similarity within the group")
         axis.grid(axis="y")
         axis.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3)
