@@ -17,11 +17,12 @@ def snakemake():
     The folder gets links to what a checkout's root holds, so that relative paths of the studies resolve.
     """
 
-    def run(folder, *arguments, check=True, timeout=1800, snakefile=ROOT / "Snakefile"):
+    def run(folder, *arguments, check=True, timeout=1800):
         for name in ("config", "resources", "profiles", "workflow"):
             if not (folder / name).exists():
                 (folder / name).symlink_to(ROOT / name)
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--cores", "2", *map(str, arguments)]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
+        command += map(str, arguments)
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         environment.pop("PYTHONPATH", None)
         done = subprocess.run(
