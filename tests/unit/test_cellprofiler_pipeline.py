@@ -144,3 +144,32 @@ def test_pipelines_of_others(shared_data):
     assert len(pipeline.required_images(phenix)) == 11
     old = shared_data("bbbc013") / "ExampleSBS.cppipe"
     assert pipeline.required_images(old) == ["rawGFP", "rawDNA", "IllumDNA", "IllumGFP"]
+
+
+def test_names_that_no_file_of_the_study_can_get(shared_data):
+    human = shared_data("example_human") / "ExampleHuman.cppipe"
+    files = ["/a/x_d0.tif", "/a/x_d2.tif"]
+    assert pipeline.unmatched_images(human, files) == ["PH3"]
+    assert pipeline.unmatched_images(human, [*files, "/a/x_d1.tif"]) == []
+    wrong = pipeline.missing_channels(human, ["DNA"], files=files)
+    assert len(wrong) == 1 and "PH3" in wrong[0] and "ExampleHuman.cppipe" in wrong[0]
+    old = shared_data("bbbc013") / "ExampleSBS.cppipe"
+    assert pipeline.unmatched_images(old, ["Channel1-01-A-01.tif", "Channel2-01-A-01.tif", "Channel1ILLUM.mat"]) == [
+        "IllumGFP"
+    ]
+
+
+@pytest.mark.parametrize(
+    "rule, fits",
+    [
+        ('and (file does contain "w1") (extension does istif)', True),
+        ('or (file does eq "no") (file doesnot contain "w1")', False),
+        ('and (directory does endwith "plate") (file does containregexp "s[0-9]_w1")', True),
+        ('and (file does startwith "w1")', False),
+        ('and (or (file does contain "nope") (file does contain "s1")) (metadata does Site "7")', True),
+        ('and (file does containregexp "[")', True),
+        ("", True),
+    ],
+)
+def test_rules_of_names_and_types(rule, fits):
+    assert pipeline._fits(pipeline._parse_rule(rule), "/data/plate/s1_w1.TIF") is fits

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -225,3 +227,96 @@ def test_a_pipeline_that_cannot_load_fails_with_one_sentence(tmp_path):
     output, _, text = run_script(tmp_path, index, pipeline, ["DNA", "GFP"], check=False)
     assert "error: " in text.splitlines()[-1] and "p.cppipe" in text.splitlines()[-1]
     assert not output.exists()
+
+
+def test_file_list_pipelines_get_further_files(tmp_path, shared_data):
+    data = shared_data("example_human")
+    text = (data / "ExampleHuman.cppipe").read_text("utf-8")
+    block = (
+        '    Select the rule criteria:and (file does contain "flat")\n'
+        "    Name to assign these images:Flat\n    Name to assign these objects:Cell\n"
+        "    Select the image type:Illumination function\n    Set intensity range from:Image metadata\n"
+        "    Maximum intensity:255.0\n"
+    )
+    changes = {
+        "Filter images?:Images only": "Filter images?:No filtering",
+        "Assignments count:3": "Assignments count:4",
+        "\n\nGroups:[module_num:4": "\n" + block + "\nGroups:[module_num:4",
+        "Select images to measure:DNA, PH3": "Select images to measure:DNA, Flat",
+    }
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    pipeline = tmp_path / "human.cppipe"
+    pipeline.write_text(text, encoding="utf-8")
+    np.save(tmp_path / "flat 1.npy", np.full((512, 512), 0.25, np.float32))
+    names = ("DNA", "PH3", "cellbody")
+    files = {name: data / f"AS_09125_050116030001_D03f00d{n}.tif" for n, name in enumerate(names)}
+    index = write_index(tmp_path / "index.parquet", {("D03", 1): files})
+    options = {"files": [str(tmp_path / "flat*.npy")]}
+    output, ledger, text = run_script(tmp_path, index, pipeline, list(names), options=options)
+    assert ledger == [], text[-2000:]
+    assert np.allclose(read_objects(output)["Nuclei"]["Intensity_MeanIntensity_Flat"], 0.25)
+
+
+def test_images_that_are_not_one_grey_plane_cost_their_site_only(tmp_path):
+    sites = write_sites(tmp_path / "images", [3, 2, 4])
+    tifffile.imwrite(sites["A01", 1]["DNA"], np.eye(3, dtype=np.uint8)[np.newaxis].repeat(9, 0), photometric="rgb")
+    Path(sites["A01", 2]["DNA"]).write_bytes(b"II*\0 this is no image" * 9)
+    index = write_index(tmp_path / "index.parquet", sites)
+    output, ledger, _ = run_script(tmp_path, index, TRANSLOCATION, ["DNA", "GFP"])
+    assert [row["site"] for row in ledger] == ["1", "2"]
+    assert all("module" in row["reason"] for row in ledger)
+    assert read_images(output)["Image_Count_Nuclei"].tolist() == [4]
+
+
+def test_plain_tiffs_read_as_bio_formats_reads_them(tmp_path, shared_data):
+    """What readers.TiffReader takes, from instruments and as people write it, has CellProfiler's own numbers."""
+    random = np.random.default_rng(0)
+    for dtype in (np.uint8, np.uint16):
+        for number, options in enumerate(
+            ({}, {"compression": "zlib"}, {"tile": (64, 64)}, {"byteorder": ">"}, {"rowsperstrip": 7})
+        ):
+            pixels = random.integers(0, np.iinfo(dtype).max, (130, 150), dtype=dtype, endpoint=True)
+            file = tmp_path / f"{np.dtype(dtype)}_{number}.tif"
+            tifffile.imwrite(file, pixels, photometric="minisblack", metadata=None, **options)
+    files = [
+        *sorted(tmp_path.glob("*.tif")),
+        *sorted(shared_data("phenix_field").glob("*.tiff")),
+        *sorted(shared_data("example_human").glob("*.tif")),
+        *sorted((shared_data("bbbc013") / "images").glob("*-A-0[1-3].tif")),
+    ]
+    script = tmp_path / "compare.py"
+    script.write_text(
+        textwrap.dedent("""
+        import json, os, sys
+        import numpy as np
+        from cellprofiler_core.preferences import set_headless
+        set_headless()
+        from phenoloom.cellprofiler.readers import TiffReader, is_plain, start_java
+        start_java()
+        from bioformats.formatreader import get_image_reader
+        found = {}
+        for path in json.load(open(sys.argv[1])):
+            if is_plain(path):
+                theirs = get_image_reader(None, path=path).read(wants_max_intensity=True)
+                ours = TiffReader(path).read(wants_max_intensity=True)
+                same = theirs[1] == ours[1] and theirs[0].dtype == ours[0].dtype
+                found[path] = bool(same and np.array_equal(theirs[0], ours[0]))
+        json.dump(found, open(sys.argv[2], "w"))
+        os._exit(0)
+        """),
+        encoding="utf-8",
+    )
+    (tmp_path / "files.json").write_text(json.dumps([str(file) for file in files]))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow" / "lib")}
+    command = [launcher(), script, tmp_path / "files.json", tmp_path / "found.json"]
+    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=300)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found) >= 11 and all(found.values()), found
+
+
+def test_without_cellprofiler_the_script_says_what_to_do(tmp_path):
+    command = [sys.executable, ROOT / "workflow" / "scripts" / "cellprofiler.py", "--help"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1 and "make env" in done.stderr and len(done.stderr.splitlines()) == 1

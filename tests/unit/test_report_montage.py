@@ -122,7 +122,7 @@ def test_masks_are_outlined_and_counted(images, tmp_path, monkeypatch):
     )
     gallery = Gallery(tmp_path / "figures")
     montage.build_montage(gallery, index, layout, NO_SITES, {}, {}, CHANNELS, 2, objects=["Nuclei"], crop=48)
-    data = read_table(gallery.folder / "montage.parquet")
+    data = read_table(gallery.folder / "montage_1.parquet")
     assert (data["Objects_Nuclei"] == 2).all()
     assert f"Nuclei white ({2 * len(data)})" in gallery.entries[0].caption
     assert f"n = {len(data)} fields of {data['Row'].nunique()} perturbations" in gallery.entries[0].caption

@@ -1,12 +1,14 @@
 """What all rules share: the checked config, the study, and helpers for params, code fingerprints and resources."""
 
-from phenoloom.config.loading import complete
+from phenoloom.config.loading import complete, read_yaml
 from phenoloom.config.study import Study
 from phenoloom.core.code import fingerprint
 from phenoloom.core.errors import InputError
 from phenoloom.core.names import PATTERN
 
 try:
+    for path in workflow.configfiles:
+        read_yaml(path)  # Snakemake's own loader keeps the last of two equal keys without a word
     config.update(complete(dict(config), ", ".join(map(str, workflow.configfiles)) or "the config"))
 except InputError as error:
     raise WorkflowError(str(error))

@@ -1,8 +1,5 @@
 """Sites grouped into jobs of about the same length; imports nothing, for it runs while the DAG is built."""
 
-#: Sites of a batch where no pipeline sets the rate.
-DEFAULT_SIZE = 48
-
 #: Sites per job where a dataset has no CellProfiler features to size the jobs by.
 DEFAULT_SIZE = 50
 

@@ -255,10 +255,28 @@ def illuminated_channels(path, channels, images=None):
     return [channel for channel in channels if channel in wanted]
 
 
-def missing_channels(path, channels, images=None, metadata=None, illumination=True, objects=()):
+def unmatched_images(path, files):
+    """Names that NamesAndTypes assigns and that none of `files` (paths) can get, by its rules.
+
+    What a rule asks of the inside of a file or of metadata counts as fulfilled.
+    """
+    module = next(module for module in read_modules(path) if module.name == "NamesAndTypes")
+    names = _assigned([module])
+    if module.value("Assign a name to") == "All images":
+        return [] if files else names
+    rules = module.values("Select the rule criteria")[-len(names) :]
+    return [
+        name
+        for name, rule in zip(names, rules)  # noqa: B905 (Python 3.9)
+        if not any(_fits(_parse_rule(rule), str(file)) for file in files)
+    ]
+
+
+def missing_channels(path, channels, images=None, metadata=None, illumination=True, objects=(), files=None):
     """What the pipeline asks for and the study lacks: one sentence each, none when all is well.
 
     illumination: whether the study computes illumination functions. objects: objects whose masks are configured.
+    files: paths of the study's images and further files, for pipelines with NamesAndTypes; None skips that check.
     """
     try:
         loads = kind(path)
@@ -270,6 +288,11 @@ def missing_channels(path, channels, images=None, metadata=None, illumination=Tr
         if name not in known:
             wrong.append(f"{path} makes no objects called {name}; it makes {', '.join(known) or 'none'} (see masks)")
     if loads == FILE_LIST:
+        for name in unmatched_images(path, files) if files is not None else []:
+            wrong.append(
+                f"{path} gives the name {name} to files of which the study has none; change the rules of its "
+                "NamesAndTypes, or name the files under features.cellprofiler.files"
+            )
         return wrong
     sources, missing = image_sources(path, channels, images)
     for name in missing:
@@ -304,6 +327,45 @@ def _assigned(modules):
     names = module.values("Name to assign these images")
     first_rule = texts.index("Select the rule criteria") if "Select the rule criteria" in texts else len(texts)
     return names[1:] if texts.index("Name to assign these images") < first_rule else names
+
+
+def _parse_rule(rule):
+    """A rule such as `and (file does contain "d0.tif") (extension doesnot istif)` as nested lists of words."""
+    stack = [[]]
+    for quoted, sign, word in re.findall(r'"((?:[^"\\]|\\.)*)"|([()])|([^\s()"]+)', rule):
+        if sign == "(":
+            stack.append([])
+        elif sign == ")" and len(stack) > 1:
+            stack[-2].append(stack.pop())
+        else:
+            stack[-1].append(word if word else re.sub(r"\\(.)", r"\1", quoted))
+    return stack[0]
+
+
+def _fits(rule, file):
+    if not rule:
+        return True
+    if rule[0] in ("and", "or"):
+        parts = [_fits(part, file) for part in rule[1:] if isinstance(part, list)]
+        return all(parts) if rule[0] == "and" else any(parts) or not parts
+    what, negation, predicate, text = ([*rule, "", "", "", ""])[:4]
+    folder, _, name = file.rpartition("/")
+    value = {"file": name, "directory": folder, "extension": name.rpartition(".")[2]}.get(what)
+    if value is None:
+        return True
+    tests = {
+        "contain": lambda: text in value,
+        "startwith": lambda: value.startswith(text),
+        "endwith": lambda: value.endswith(text),
+        "eq": lambda: value == text,
+        "containregexp": lambda: re.search(text, value) is not None,
+        "istif": lambda: value.lower() in ("tif", "tiff"),
+    }
+    try:
+        found = tests[predicate]()
+    except (KeyError, re.error):
+        return True
+    return found if negation == "does" else not found
 
 
 def _is_ignored(module, text):

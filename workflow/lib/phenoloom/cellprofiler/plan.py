@@ -16,12 +16,18 @@ def make_plan(index, pipeline, channels, options, illumination):
     channels: the study's channels. options: images, metadata, files, metadata_files, masks as in the config.
     illumination: {channel: path of its .npy}. Raises ValueError, one sentence, when something is lacking.
     """
+    sites, files = read_sites(index), _expand(options.get("files", ()))
     wrong = pipelines.missing_channels(
-        pipeline, channels, options.get("images"), options.get("metadata"), illumination=bool(illumination)
+        pipeline,
+        channels,
+        options.get("images"),
+        options.get("metadata"),
+        illumination=bool(illumination),
+        files=[path for site in sites for path, _ in site["planes"].values()] + files,
     )
-    kind = pipelines.kind(pipeline)
     if wrong:
         raise ValueError("; ".join(wrong))
+    kind = pipelines.kind(pipeline)
     images = metadata = {}
     if kind == pipelines.LOAD_DATA:
         images, _ = pipelines.image_sources(pipeline, channels, options.get("images"))
@@ -32,11 +38,11 @@ def make_plan(index, pipeline, channels, options, illumination):
     return {
         "pipeline": os.path.abspath(pipeline),
         "kind": kind,
-        "sites": read_sites(index),
+        "sites": sites,
         "images": images,
         "metadata": metadata,
         "illumination": {channel: os.path.abspath(path) for channel, path in illumination.items()},
-        "files": _expand(options.get("files", ())),
+        "files": files,
         "metadata_files": _expand(options.get("metadata_files", ())),
         "masks": list(options.get("masks", ())),
     }

@@ -77,7 +77,7 @@ def _run(plan, sites, folder, results, events):
     from cellprofiler_core.workspace import Workspace
 
     problems = _listen(pipeline)
-    measurements = Measurements(mode="memory")
+    measurements = Measurements()  # in a file of the scratch folder: a long batch needs no more memory
     workspace = Workspace(pipeline, None, None, None, measurements, ImageSetList())
     if not pipeline.prepare_run(workspace):
         raise RuntimeError("; ".join(problems) or "the pipeline found no image sets")

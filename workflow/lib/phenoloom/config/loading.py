@@ -28,18 +28,22 @@ _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _map
 
 def read_config(path):
     """Read, check and complete a study's YAML file. Raises InputError naming the file and everything wrong with it."""
+    return complete(read_yaml(path), str(path))
+
+
+def read_yaml(path):
+    """Content of a YAML file; a key given twice is an error, where other loaders silently keep the last."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist; name the YAML file of a study, such as config/config.yaml")
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except InputError as error:
         raise InputError(f"{path}, {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         raise InputError(f"{path}{line} is not valid YAML; check indentation and quotes") from error
-    return complete(config, str(path))
 
 
 def complete(config, source="the config"):

@@ -66,7 +66,8 @@ def _type(schema):
         return " \\| ".join(_code(value) for value in schema["enum"])
     kinds = schema.get("type")
     if kinds is None:
-        kinds = [option.get("type") for key in ("oneOf", "anyOf") for option in schema.get(key, ())]
+        options = [option for key in ("oneOf", "anyOf") for option in schema.get(key, ())]
+        return " or ".join(_type(option) for option in options if option.get("type") != "null") or "any"
     kinds = kinds if isinstance(kinds, list) else [kinds]
     flat = []
     for kind in kinds:

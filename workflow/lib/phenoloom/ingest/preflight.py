@@ -305,7 +305,7 @@ def _estimate(block, sites, shape, size):
     batches = sum(-(-number // batch) for number, _ in sites.values())
     channels = len(block.get("channels") or ())
     illuminated = (block.get("illumination") or {}).get("method", "none") != "none"
-    per_plate = 3 + (channels if illuminated else 0)
+    per_plate = 3 + (1 if illuminated else 0)
     jobs = len(sites) * per_plate + batches * (1 if block.get("plates") else 2)
     seconds = images * (IMAGE_SECONDS + (ILLUMINATION_SECONDS if illuminated else 0))
     megapixels = shape[0] * shape[1] / 1e6 if shape else 1.0

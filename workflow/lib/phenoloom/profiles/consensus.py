@@ -92,5 +92,5 @@ def _describe(wells, labels, keys, ledger):
 
 
 def _listed(values):
-    """The different values, sorted and joined by a bar."""
-    return "|".join(sorted(set(as_text(values))))
+    """The different values, sorted and joined by a bar; wells without one do not count."""
+    return "|".join(sorted(filter(None, set(as_text(values)))))

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from phenoloom.report import style
+from phenoloom.report.gallery import pages
+from phenoloom.report.plates import page_text
 from phenoloom.report.style import count, natural, share, shorten
 from phenoloom.report.summary import treatment, with_layout_columns
 
@@ -23,7 +25,8 @@ COLOURS = {
 OUTLINES = ((1.0, 1.0, 1.0), (1.0, 0.72, 0.2), (0.3, 0.9, 1.0))
 #: Quantiles of all shown pixels of a channel that become black and full brightness.
 BLACK, FULL = 0.02, 0.997
-#: Fields in the figure of single channels.
+#: Perturbations in one figure of composites, and in that of single channels.
+MONTAGE_ROWS = 6
 CHANNEL_ROWS = 6
 
 
@@ -242,20 +245,28 @@ def add_montage(gallery, fields, pixels, masks, colours, objects, crop, plates):
             data.append(_field_row(field, line, place, masks[index], ranges))
         tiles.append((_wrap(name), _subtitle(fields.iloc[own[0]]), row))
     data = pd.DataFrame(data)
-    gallery.add(
-        "montage",
-        montage_figure(tiles, max(len(row) for _, _, row in tiles)),
-        data,
-        "Fields of each perturbation",
-        ", ".join(f"{channel} {colour}" for colour, channel in colours.items())
-        + f"; divided by the illumination function; the central {crop} pixels at most. {_outline_words(data, objects)}"
-        "Each perturbation at its highest concentration, and at lower ones where that has few fields; concentration, "
-        "plate, well and site above each. Fields are drawn by a hash of their names, not by eye, among sites that "
-        f"passed quality control on {plates[0]} of {count(plates[1], 'plate')}. Brightness is the same everywhere: black "
-        f"and full brightness are the {share(BLACK)} and {share(FULL, 1)} quantiles of all pixels shown. "
-        f"n = {count(len(data), 'field')} of {count(len(tiles), 'perturbation')}.",
-        kind="image",
-    )
+    per = max(len(row) for _, _, row in tiles)
+    split = pages(list(range(len(tiles))), MONTAGE_ROWS)
+    for page, lines in enumerate(split):
+        drawn = data[data["Row"].isin(lines)].reset_index(drop=True)
+        gallery.add(
+            f"montage_{page + 1}",
+            montage_figure([tiles[line] for line in lines], per),
+            drawn,
+            "Fields of each perturbation",
+            ", ".join(f"{channel} {colour}" for colour, channel in colours.items())
+            + f"; divided by the illumination function; the central {crop} pixels at most. "
+            + _outline_words(drawn, objects)
+            + "Each perturbation at its highest concentration, and at lower ones where that has few fields; "
+            "concentration, plate, well and site above each. Fields are drawn by a hash of their names, not by eye, "
+            f"among sites that passed quality control on {plates[0]} of {count(plates[1], 'plate')}. Brightness is the "
+            f"same everywhere: black and full brightness are the {share(BLACK)} and {share(FULL, 1)} quantiles of all "
+            f"pixels shown. n = {count(len(drawn), 'field')} of {count(len(lines), 'perturbation')}."
+            + page_text(page, split),
+            kind="image",
+            group="montage",
+            page=page,
+        )
 
 
 def _field_caption(field):
