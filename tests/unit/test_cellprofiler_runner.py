@@ -93,6 +93,7 @@ def test_a_hang_costs_its_site_only(run):
 def test_a_worker_that_ends_early_without_an_error_is_noticed(run):
     measured, reasons, _ = run(3, {"2": "exit"})
     assert measured == 2 and set(reasons) == {"2"}
+    assert "ended before it finished" in reasons["2"]
 
 
 def test_what_prevents_the_start_is_narrowed_down_to_its_site(run):

@@ -112,9 +112,8 @@ class _Batch:
             outcome = self._one_worker(numbers)
             if outcome.ready:
                 self.unprepared = 0
-                blamed = outcome.current if outcome.current is not None else None
-                if blamed is not None:
-                    self.failures[blamed] = (outcome.reason, "lost")
+                if outcome.current is not None:
+                    self.failures[outcome.current] = (outcome.reason, "lost")
                 elif outcome.ended_well or outcome.ending:
                     for number in self._todo(numbers):
                         self.failures[number] = ("the pipeline did not run it", "lost")
@@ -217,6 +216,8 @@ class _Outcome:
             words = f"CellProfiler was killed by {_signal_name(-status)} (out of memory, or a crash)"
         elif status:
             words = self.words or f"CellProfiler ended with status {status}"
+        elif status == 0 and self.current is not None:
+            words = "CellProfiler ended before it finished the site"
         self.reason = f"{self.module}: {words}" if self.module and self.current is not None else words
 
 
