@@ -8,6 +8,7 @@ import report_study
 from phenoloom.core.tables import read_index, read_table
 from phenoloom.report import montage
 from phenoloom.report.gallery import Gallery
+from phenoloom.report.spacing import spread
 
 
 def sites_of(layout, n=3):
@@ -178,9 +179,9 @@ def test_unknown_channels_are_said(images, tmp_path):
 
 
 def test_plates_are_spread():
-    assert montage.spread(list("abcdefg"), 3) == ["a", "d", "g"]
-    assert montage.spread(list("ab"), 3) == ["a", "b"]
-    assert montage.spread(list("abc"), 1) == ["a"]
+    assert spread(list("abcdefg"), 3) == ["a", "d", "g"]
+    assert spread(list("ab"), 3) == ["a", "b"]
+    assert spread(list("abc"), 1) == ["a"]
 
 
 def test_long_names_break_into_lines():

@@ -1,13 +1,6 @@
 """Figures and report: counts per well and plate, every figure with its data, the ledger, run times, one HTML page."""
 
-from phenoloom.report.montage import spread
-
-
-def of_plates(path):
-    """Input function: `path` for every plate of the job's dataset, in the study's order."""
-    return lambda wildcards: [
-        path.format(dataset=wildcards.dataset, plate=plate) for plate in study.plates(wildcards.dataset)
-    ]
+from phenoloom.report.spacing import spread
 
 
 def tables_of_dataset(wildcards):

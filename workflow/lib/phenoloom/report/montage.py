@@ -53,19 +53,6 @@ def automatic_colours(channels, kinds):
     return chosen
 
 
-def spread(items, number):
-    """`number` items evenly spaced over a list, the first and the last among them.
-
-    >>> spread(list("abcdefg"), 3)
-    ['a', 'd', 'g']
-    """
-    if len(items) <= number:
-        return list(items)
-    if number < 2:
-        return list(items[:number])
-    return [items[round(step * (len(items) - 1) / (number - 1))] for step in range(number)]
-
-
 def choose_fields(layout, sites, excluded, perturbations, per):
     """Fields of a montage: at most `perturbations` perturbations with at most `per` sites each.
 
