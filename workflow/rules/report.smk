@@ -43,12 +43,16 @@ def tables_of_montage(wildcards):
         "index": [f"{folder}/index/{plate}.parquet" for plate in plates],
         "sites": [f"{folder}/quality/{plate}.sites.parquet" for plate in plates],
         "functions": [
-            f"{folder}/illumination/{plate}/{channel}.npy" for plate in plates for channel in study.illuminated(dataset)
+            f"{folder}/illumination/{plate}/{channel}.npy"
+            for plate in plates
+            for channel in study.illuminated(dataset)
         ],
     }
     if study.pipeline(dataset):
         found["measurements"] = [
-            f"{folder}/cellprofiler/{plate}/{batch}.h5" for plate in plates for batch in study.batches(dataset, plate)
+            f"{folder}/cellprofiler/{plate}/{batch}.h5"
+            for plate in plates
+            for batch in study.batches(dataset, plate)
         ]
     return {kind: paths for kind, paths in found.items() if paths}
 
@@ -72,18 +76,34 @@ def ledgers(dataset):
     found = []
     if study.has_images(dataset):
         plates = study.plates(dataset)
-        batches = [(plate, batch) for plate in plates for batch in study.batches(dataset, plate)]
-        found += [f"{folder}/index/{plate}/{batch}.ledger.parquet" for plate, batch in batches]
+        batches = [
+            (plate, batch)
+            for plate in plates
+            for batch in study.batches(dataset, plate)
+        ]
+        found += [
+            f"{folder}/index/{plate}/{batch}.ledger.parquet" for plate, batch in batches
+        ]
         found += [f"{folder}/quality/{plate}.ledger.parquet" for plate in plates]
         if study.illuminated(dataset):
-            found += [f"{folder}/illumination/{plate}.ledger.parquet" for plate in plates]
+            found += [
+                f"{folder}/illumination/{plate}.ledger.parquet" for plate in plates
+            ]
         if study.pipeline(dataset):
-            found += [f"{folder}/representations/cellprofiler/cells/{plate}.ledger.parquet" for plate in plates]
+            found += [
+                f"{folder}/representations/cellprofiler/cells/{plate}.ledger.parquet"
+                for plate in plates
+            ]
     for representation in study.representations(dataset):
         if study.entered(dataset, representation):
             level = study.level(dataset, representation)
-            found.append(f"{folder}/representations/{representation}/{level}/all.ledger.parquet")
-        found += [f"{folder}/profiles/{representation}/{profile}/ledger.parquet" for profile in study.profiles()]
+            found.append(
+                f"{folder}/representations/{representation}/{level}/all.ledger.parquet"
+            )
+        found += [
+            f"{folder}/profiles/{representation}/{profile}/ledger.parquet"
+            for profile in study.profiles()
+        ]
     return found
 
 
@@ -120,7 +140,9 @@ def figures(kind):
 
 
 figure_folders = {
-    "plate_heatmaps": [f"<results>/figures/{dataset}/plate_heatmaps" for dataset in study.datasets()],
+    "plate_heatmaps": [
+        f"<results>/figures/{dataset}/plate_heatmaps" for dataset in study.datasets()
+    ],
     "illumination": figures("illumination"),
     "montage": figures("montage"),
     "maps": [
@@ -139,18 +161,18 @@ rule dataset_summary:
         plates="<results>/{dataset}/summary/plates.parquet",
         wells="<results>/{dataset}/summary/wells.parquet",
         quality="<results>/{dataset}/summary/quality.parquet",
-    params:
-        features=config["report"]["plates"]["features"],
-        code=code_of("dataset_summary", "report"),
     log:
         "<logs>/{dataset}/dataset_summary.log",
     benchmark:
         "<benchmarks>/{dataset}/dataset_summary.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=memory(600, 10, lambda wildcards: len(study.plates(wildcards.dataset))),
-    conda:
-        "../envs/report.yaml"
+    params:
+        features=config["report"]["plates"]["features"],
+        code=code_of("dataset_summary", "report"),
     script:
         "../scripts/dataset_summary.py"
 
@@ -169,19 +191,19 @@ rule figure_plate_heatmaps:
             subcategory="{dataset}",
             labels={"figure": "{name}"},
         ),
-    params:
-        options=config["report"]["plates"],
-        channels=lambda wildcards: study.channels(wildcards.dataset),
-        code=code_of("figure_plate_heatmaps", "report"),
     log:
         "<logs>/{dataset}/figure_plate_heatmaps.log",
     benchmark:
         "<benchmarks>/{dataset}/figure_plate_heatmaps.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=memory(600, 5, lambda wildcards: len(study.plates(wildcards.dataset))),
-    conda:
-        "../envs/report.yaml"
+    params:
+        options=config["report"]["plates"],
+        channels=lambda wildcards: study.channels(wildcards.dataset),
+        code=code_of("figure_plate_heatmaps", "report"),
     script:
         "../scripts/figure_plate_heatmaps.py"
 
@@ -199,19 +221,19 @@ rule figure_illumination:
             subcategory="{dataset}",
             labels={"figure": "{name}"},
         ),
-    params:
-        channels=lambda wildcards: study.channels(wildcards.dataset),
-        code=code_of("figure_illumination", "report"),
     log:
         "<logs>/{dataset}/figure_illumination.log",
     benchmark:
         "<benchmarks>/{dataset}/figure_illumination.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 1
     resources:
         # One function at a time as float32, with a copy of its finite pixels; small pictures of all of them.
         mem_mb=memory(600, 16, lambda wildcards: study.megapixels(wildcards.dataset)),
-    conda:
-        "../envs/report.yaml"
+    params:
+        channels=lambda wildcards: study.channels(wildcards.dataset),
+        code=code_of("figure_illumination", "report"),
     script:
         "../scripts/figure_illumination.py"
 
@@ -229,20 +251,20 @@ rule figure_montage:
             subcategory="{dataset}",
             labels={"figure": "{name}"},
         ),
+    log:
+        "<logs>/{dataset}/figure_montage.log",
+    benchmark:
+        "<benchmarks>/{dataset}/figure_montage.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1200, 30, lambda wildcards: study.megapixels(wildcards.dataset)),
     params:
         options=config["report"]["montage"],
         channels=option("datasets/{dataset}/channels"),
         n_plates=lambda wildcards: len(study.plates(wildcards.dataset)),
         code=code_of("figure_montage", "report"),
-    log:
-        "<logs>/{dataset}/figure_montage.log",
-    benchmark:
-        "<benchmarks>/{dataset}/figure_montage.tsv"
-    threads: 1
-    resources:
-        mem_mb=memory(1200, 30, lambda wildcards: study.megapixels(wildcards.dataset)),
-    conda:
-        "../envs/report.yaml"
     script:
         "../scripts/figure_montage.py"
 
@@ -260,19 +282,25 @@ rule figure_umap:
             subcategory="{dataset}",
             labels={"representation": "{representation}", "profile": "{profile}"},
         ),
-    params:
-        options=config["report"]["umap"],
-        seed=config["seed"],
-        code=code_of("figure_umap", "report"),
     log:
         "<logs>/{dataset}/figure_umap/{representation}.{profile}.log",
     benchmark:
         "<benchmarks>/{dataset}/figure_umap/{representation}.{profile}.tsv"
-    threads: 1
-    resources:
-        mem_mb=memory(1500, 10, lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation))),
     conda:
         "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(
+            1500,
+            10,
+            lambda wildcards: len(
+                study.units(wildcards.dataset, wildcards.representation)
+            ),
+        ),
+    params:
+        options=config["report"]["umap"],
+        seed=config["seed"],
+        code=code_of("figure_umap", "report"),
     script:
         "../scripts/figure_umap.py"
 
@@ -291,18 +319,18 @@ rule figure_evaluation:
             category="Evaluation",
             labels={"figure": "{name}"},
         ),
-    params:
-        evaluations=config["evaluation"],
-        code=code_of("figure_evaluation", "report"),
     log:
         "<logs>/figure_evaluation.log",
     benchmark:
         "<benchmarks>/figure_evaluation.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=memory(1500),
-    conda:
-        "../envs/report.yaml"
+    params:
+        evaluations=config["evaluation"],
+        code=code_of("figure_evaluation", "report"),
     script:
         "../scripts/figure_evaluation.py"
 
@@ -314,17 +342,17 @@ rule ledger:
         evaluations(".ledger.parquet"),
     output:
         "<results>/ledger.parquet",
-    params:
-        code=code_of("ledger", "report"),
     log:
         "<logs>/ledger.log",
     benchmark:
         "<benchmarks>/ledger.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=memory(500),
-    conda:
-        "../envs/report.yaml"
+    params:
+        code=code_of("ledger", "report"),
     script:
         "../scripts/ledger.py"
 
@@ -347,19 +375,19 @@ rule run_times:
             category="Run",
             labels={"figure": "{name}"},
         ),
-    params:
-        folder=f"{study.results}/benchmarks",
-        datasets=study.datasets(),
-        code=code_of("run_times", "report"),
     log:
         "<logs>/run_times.log",
     benchmark:
         "<benchmarks>/run_times.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=memory(600),
-    conda:
-        "../envs/report.yaml"
+    params:
+        folder=f"{study.results}/benchmarks",
+        datasets=study.datasets(),
+        code=code_of("run_times", "report"),
     script:
         "../scripts/run_times.py"
 
@@ -369,8 +397,14 @@ rule report:
     input:
         **figure_folders,
         run="<results>/figures/run_times",
-        plates=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.datasets()],
-        counts=[f"<results>/{dataset}/summary/wells.parquet" for dataset in study.datasets()],
+        plates=[
+            f"<results>/{dataset}/summary/plates.parquet"
+            for dataset in study.datasets()
+        ],
+        counts=[
+            f"<results>/{dataset}/summary/wells.parquet"
+            for dataset in study.datasets()
+        ],
         wells=profiled("wells.parquet"),
         treatments=profiled("treatments.parquet"),
         dropped=profiled("dropped.parquet"),
@@ -381,21 +415,26 @@ rule report:
         style=f"{workflow.basedir}/resources/report/report.css",
         behaviour=f"{workflow.basedir}/resources/report/report.js",
         environments=[
-            f"{workflow.basedir}/workflow/envs/{name}.yaml" for name in ("ingest", "cellprofiler", "profiles", "report")
+            f"{workflow.basedir}/workflow/envs/{name}.yaml"
+            for name in ("ingest", "cellprofiler", "profiles", "report")
         ],
     output:
-        report("<results>/report.html", caption="../../resources/captions/report.rst", category="Report"),
-    params:
-        config=config,
-        code=code_of("report", "report"),
+        report(
+            "<results>/report.html",
+            caption="../../resources/captions/report.rst",
+            category="Report",
+        ),
     log:
         "<logs>/report.log",
     benchmark:
         "<benchmarks>/report.tsv"
+    conda:
+        "../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=memory(1000),
-    conda:
-        "../envs/report.yaml"
+    params:
+        config=config,
+        code=code_of("report", "report"),
     script:
         "../scripts/report.py"
