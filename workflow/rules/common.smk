@@ -20,6 +20,7 @@ pathvars:
     benchmarks=f"results/{config['study']}/benchmarks",
 
 
+SCRIPTS = f"{workflow.basedir}/workflow/scripts"
 study = Study(config, f"results/{config['study']}")
 
 
@@ -63,5 +64,7 @@ def memory(base_mb, per_item_mb=0, items=None):
 def for_images(path):
     """Paths for every plate of every dataset with images: `{dataset}` and `{plate}` filled in."""
     return [
-        path.format(dataset=dataset, plate=plate) for dataset in study.image_datasets() for plate in study.plates(dataset)
+        path.format(dataset=dataset, plate=plate)
+        for dataset in study.image_datasets()
+        for plate in study.plates(dataset)
     ]

@@ -1,16 +1,7 @@
 """Evaluation: every metric of the config on every profile that it names, and one table of all."""
 
 
-def evaluation_options(wildcards):
-    """Options of one evaluation without the patterns that say where it runs, which change nothing in its jobs."""
-    block = config["evaluation"][wildcards.evaluation]
-    return {key: value for key, value in block.items() if key != "of"}
-
-
-def evaluated_profiles(wildcards):
-    """The table that an evaluation takes: wells or treatments."""
-    level = config["evaluation"][wildcards.evaluation]["level"]
-    return f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}/{level}.parquet"
+include: "inputs/evaluation.smk"
 
 
 rule evaluate:
@@ -21,20 +12,24 @@ rule evaluate:
         details="<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}.parquet",
         summary="<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}.summary.parquet",
         ledger="<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}.ledger.parquet",
-    params:
-        options=evaluation_options,
-        seed=config["seed"],
-        code=code_of("evaluate", "profiles"),
     log:
         "<logs>/{dataset}/evaluation/{evaluation}/{representation}/{profile}.log",
     benchmark:
         "<benchmarks>/{dataset}/evaluation/{evaluation}/{representation}/{profile}.tsv"
+    conda:
+        "../envs/profiles.yaml"
     threads: 1
     resources:
         # A block of similarities and its ranks take some 300 MB; the profiles of a plate 384 x 2,000 values, copied.
-        mem_mb=memory(1000, 60, lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation))),
-    conda:
-        "../envs/profiles.yaml"
+        mem_mb=memory(
+            1000,
+            60,
+            lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
+        ),
+    params:
+        options=evaluation_options,
+        seed=config["seed"],
+        code=code_of("evaluate", "profiles"),
     script:
         "../scripts/evaluate.py"
 
@@ -49,16 +44,16 @@ rule evaluation_table:
     output:
         parquet="<results>/evaluation.parquet",
         csv=report("<results>/evaluation.csv", category="Evaluation"),
-    params:
-        code=code_of("evaluation_table", "profiles"),
     log:
         "<logs>/evaluation_table.log",
     benchmark:
         "<benchmarks>/evaluation_table.tsv"
+    conda:
+        "../envs/profiles.yaml"
     threads: 1
     resources:
         mem_mb=memory(500),
-    conda:
-        "../envs/profiles.yaml"
+    params:
+        code=code_of("evaluation_table", "profiles"),
     script:
         "../scripts/evaluation_table.py"

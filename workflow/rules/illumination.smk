@@ -15,28 +15,27 @@ for illuminated_dataset in study.image_datasets():
                 f"<results>/{illuminated_dataset}/illumination/{{plate}}/{channel}.npy"
                 for channel in study.channels(illuminated_dataset)
             ],
-            previews=report(
-                [
-                    f"<results>/{illuminated_dataset}/illumination/{{plate}}/{channel}.png"
-                    for channel in study.channels(illuminated_dataset)
-                ],
-                category="Illumination",
-                subcategory=illuminated_dataset,
-                labels={"plate": "{plate}"},
-            ),
+            previews=[
+                f"<results>/{illuminated_dataset}/illumination/{{plate}}/{channel}.png"
+                for channel in study.channels(illuminated_dataset)
+            ],
             ledger=f"<results>/{illuminated_dataset}/illumination/{{plate}}.ledger.parquet",
-        params:
-            options=config["datasets"][illuminated_dataset]["illumination"],
-            channels=study.channels(illuminated_dataset),
-            code=code_of("illumination", "ingest"),
         log:
             f"<logs>/{illuminated_dataset}/illumination/{{plate}}.log",
         benchmark:
             f"<benchmarks>/{illuminated_dataset}/illumination/{{plate}}.tsv"
-        threads: 2
-        resources:
-            mem_mb=memory(400, 80, lambda wildcards, dataset=illuminated_dataset: study.megapixels(dataset)),
         conda:
             "../envs/ingest.yaml"
+        threads: 2
+        resources:
+            mem_mb=memory(
+                400,
+                80,
+                lambda wildcards, dataset=illuminated_dataset: study.megapixels(dataset),
+            ),
+        params:
+            options=config["datasets"][illuminated_dataset]["illumination"],
+            channels=study.channels(illuminated_dataset),
+            code=code_of("illumination", "ingest"),
         script:
             "../scripts/illumination.py"

@@ -9,17 +9,17 @@ rule quality:
         images="<results>/{dataset}/quality/{plate}.parquet",
         sites="<results>/{dataset}/quality/{plate}.sites.parquet",
         ledger="<results>/{dataset}/quality/{plate}.ledger.parquet",
-    params:
-        options=option("datasets/{dataset}/quality"),
-        code=code_of("quality", "ingest"),
     log:
         "<logs>/{dataset}/quality/{plate}.log",
     benchmark:
         "<benchmarks>/{dataset}/quality/{plate}.tsv"
+    conda:
+        "../envs/ingest.yaml"
     threads: 2
     resources:
         mem_mb=memory(400, 150, lambda wildcards: study.megapixels(wildcards.dataset)),
-    conda:
-        "../envs/ingest.yaml"
+    params:
+        options=option("datasets/{dataset}/quality"),
+        code=code_of("quality", "ingest"),
     script:
         "../scripts/quality.py"

@@ -1,0 +1,62 @@
+"""Inputs and params of the rules in features.smk."""
+
+import glob
+import json
+import shlex
+
+from phenoloom.cellprofiler import pipeline as pipelines
+
+
+def pipeline_of(wildcards):
+    """The .cppipe of a dataset."""
+    return study.pipeline(wildcards.dataset)["pipeline"]
+
+
+def illuminated(wildcards):
+    """Channels whose illumination function the pipeline asks for."""
+    block = study.pipeline(wildcards.dataset)
+    try:
+        return pipelines.illuminated_channels(block["pipeline"], study.channels(wildcards.dataset), block["images"])
+    except ValueError as error:
+        raise WorkflowError(str(error))
+
+
+def illumination_functions(wildcards):
+    """Paths of the illumination functions that the pipeline asks for."""
+    return [
+        f"<results>/{wildcards.dataset}/illumination/{wildcards.plate}/{channel}.npy"
+        for channel in illuminated(wildcards)
+    ]
+
+
+def extra_files(wildcards):
+    """Files that the pipeline gets besides the images of the sites; patterns are resolved."""
+    block = study.pipeline(wildcards.dataset)
+    fixed = [entry["file"] for entry in block["images"].values() if isinstance(entry, dict) and "file" in entry]
+    patterns = [*block["files"], *block["metadata_files"]]
+    return fixed + [path for pattern in patterns for path in sorted(glob.glob(pattern)) or [pattern]]
+
+
+def runner_options(wildcards):
+    """The options that change what the runner computes, as JSON."""
+    block = study.pipeline(wildcards.dataset)
+    names = ("images", "metadata", "files", "metadata_files", "masks", "seconds_limit")
+    return json.dumps({name: block[name] for name in names}, sort_keys=True)
+
+
+def per_batch(ending):
+    """Input function: a file of every batch of a plate."""
+
+    def paths(wildcards):
+        folder = f"<results>/{wildcards.dataset}/cellprofiler/{wildcards.plate}"
+        return [f"{folder}/{batch}{ending}" for batch in study.batches(wildcards.dataset, wildcards.plate)]
+
+    return paths
+
+
+#: What the pipelines write themselves (images, tables) is kept only where a study asks for it.
+_files = (
+    {"files": "<results>/{dataset}/cellprofiler/{plate}/{batch}.output.zip"}
+    if any((study.pipeline(dataset) or {}).get("keep_output") for dataset in study.datasets())
+    else {}
+)

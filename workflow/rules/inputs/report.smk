@@ -1,0 +1,131 @@
+"""Inputs of the rules in report.smk."""
+
+from phenoloom.report.spacing import spread
+
+
+def tables_of_dataset(wildcards):
+    """What the counts of a dataset are taken from: the tables of its images, where it has any, and its wells."""
+    dataset = wildcards.dataset
+    folder = f"<results>/{dataset}"
+    chain = next(iter(study.profiles()), None)
+    found = {
+        "wells": [
+            f"{folder}/profiles/{representation}/{chain}/wells/{unit}.parquet"
+            for representation in study.representations(dataset)
+            if chain
+            for unit in study.units(dataset, representation)
+        ]
+    }
+    if study.has_images(dataset):
+        plates = study.plates(dataset)
+        found["layout"] = f"{folder}/layout.parquet"
+        found["index"] = [f"{folder}/index/{plate}.parquet" for plate in plates]
+        found["quality"] = [f"{folder}/quality/{plate}.parquet" for plate in plates]
+        found["sites"] = [f"{folder}/quality/{plate}.sites.parquet" for plate in plates]
+        if study.pipeline(dataset):
+            cells = f"{folder}/representations/cellprofiler/cells"
+            found["measured"] = [f"{cells}/{plate}.images.parquet" for plate in plates]
+    return {kind: paths for kind, paths in found.items() if paths}
+
+
+def montage_plates(dataset):
+    """Plates that the montage draws from, spread over the dataset: their number bounds what it reads."""
+    return spread(study.plates(dataset), config["report"]["montage"]["plates"])
+
+
+def tables_of_montage(wildcards):
+    """Index, layout, qualities, illumination functions and masks of the plates that the montage draws from."""
+    dataset = wildcards.dataset
+    folder = f"<results>/{dataset}"
+    plates = montage_plates(dataset)
+    found = {
+        "layout": f"{folder}/layout.parquet",
+        "index": [f"{folder}/index/{plate}.parquet" for plate in plates],
+        "sites": [f"{folder}/quality/{plate}.sites.parquet" for plate in plates],
+        "functions": [
+            f"{folder}/illumination/{plate}/{channel}.npy" for plate in plates for channel in study.illuminated(dataset)
+        ],
+    }
+    if study.pipeline(dataset):
+        found["measurements"] = [
+            f"{folder}/cellprofiler/{plate}/{batch}.h5" for plate in plates for batch in study.batches(dataset, plate)
+        ]
+    return {kind: paths for kind, paths in found.items() if paths}
+
+
+def functions_of_dataset(wildcards):
+    """All illumination functions of a dataset; none where it corrects none."""
+    dataset = wildcards.dataset
+    return [
+        f"<results>/{dataset}/illumination/{plate}/{channel}.npy"
+        for plate in study.plates(dataset)
+        for channel in study.illuminated(dataset)
+    ]
+
+
+def ledgers(dataset):
+    """The ledgers of all stages of one dataset, in the order of the stages.
+
+    That of the cells holds CellProfiler's failures, that of the profiles those of their plates.
+    """
+    folder = f"<results>/{dataset}"
+    found = []
+    if study.has_images(dataset):
+        plates = study.plates(dataset)
+        batches = [(plate, batch) for plate in plates for batch in study.batches(dataset, plate)]
+        found += [f"{folder}/index/{plate}/{batch}.ledger.parquet" for plate, batch in batches]
+        found += [f"{folder}/quality/{plate}.ledger.parquet" for plate in plates]
+        if study.illuminated(dataset):
+            found += [f"{folder}/illumination/{plate}.ledger.parquet" for plate in plates]
+        if study.pipeline(dataset):
+            found += [f"{folder}/representations/cellprofiler/cells/{plate}.ledger.parquet" for plate in plates]
+    for representation in study.representations(dataset):
+        if study.entered(dataset, representation):
+            level = study.level(dataset, representation)
+            found.append(f"{folder}/representations/{representation}/{level}/all.ledger.parquet")
+        found += [f"{folder}/profiles/{representation}/{profile}/ledger.parquet" for profile in study.profiles()]
+    return found
+
+
+def evaluations(ending):
+    """Paths of all evaluations, with an ending."""
+    return [
+        f"<results>/evaluation/{evaluation}/{dataset}/{representation}/{profile}{ending}"
+        for evaluation, dataset, representation, profile in study.evaluations()
+    ]
+
+
+def drawn_profiles(_):
+    """Tables of profiles whose own values a figure of the evaluation draws."""
+    drawn = ("dose_response", "control_separation")
+    found = [
+        f"<results>/{dataset}/profiles/{representation}/{profile}/{config['evaluation'][evaluation]['level']}.parquet"
+        for evaluation, dataset, representation, profile in study.evaluations()
+        if config["evaluation"][evaluation]["metric"] in drawn
+    ]
+    return list(dict.fromkeys(found))
+
+
+def profiled(file):
+    """Paths of one file of every set of profiles."""
+    return [
+        f"<results>/{dataset}/profiles/{representation}/{profile}/{file}"
+        for dataset, representation, profile in study.combinations()
+    ]
+
+
+def figures(kind):
+    """Folders with the figures of one kind, of every dataset that has images."""
+    return [f"<results>/figures/{dataset}/{kind}" for dataset in study.image_datasets()]
+
+
+figure_folders = {
+    "plate_heatmaps": [f"<results>/figures/{dataset}/plate_heatmaps" for dataset in study.datasets()],
+    "illumination": figures("illumination"),
+    "montage": figures("montage"),
+    "maps": [
+        f"<results>/figures/{dataset}/umap/{representation}/{profile}"
+        for dataset, representation, profile in study.combinations()
+    ],
+    "evaluation": ["<results>/figures/evaluation"],
+}
