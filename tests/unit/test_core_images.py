@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from phenoloom.core.images import ImageError, read_header, read_image, read_plane
 
@@ -55,18 +56,22 @@ def test_a_size_other_than_indexed_is_an_error(tmp_path):
         read_image({"path": tmp_path / "a.tif", "page": 0, "width": 9, "height": 9})
 
 
-def test_grey_bitmaps_are_read_like_tiffs(tmp_path):
-    from PIL import Image
+@pytest.mark.parametrize(("name", "dtype"), [("grey.BMP", np.uint8), ("grey.png", np.uint8), ("deep.png", np.uint16)])
+def test_grey_bitmaps_are_read_like_tiffs(tmp_path, name, dtype):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (70, 110)).astype(dtype)
+    Image.fromarray(pixels).save(tmp_path / name)
+    assert read_header(tmp_path / name) == (110, 70, np.dtype(dtype).name, 1)
+    assert np.array_equal(read_plane(tmp_path / name), pixels)
+    (tmp_path / f"cut-{name}").write_bytes((tmp_path / name).read_bytes()[:-2000])
+    with pytest.raises(ImageError, match=f"cut-{name}"):
+        read_plane(tmp_path / f"cut-{name}")
 
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 10)).astype(np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "grey.BMP")
-    assert read_header(tmp_path / "grey.BMP") == (10, 7, "uint8", 1)
-    assert (read_plane(tmp_path / "grey.BMP") == pixels).all()
-    Image.fromarray(np.dstack([pixels] * 3)).save(tmp_path / "colour.bmp")
-    (tmp_path / "cut.bmp").write_bytes((tmp_path / "grey.BMP").read_bytes()[:-3])
-    for name in ("colour.bmp", "cut.bmp"):
-        with pytest.raises(ImageError, match=name):
-            read_header(tmp_path / name)
+
+@pytest.mark.parametrize("name", ["colour.bmp", "colour.png"])
+def test_bitmaps_with_colours_are_refused(tmp_path, name):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (7, 10, 3)).astype(np.uint8)).save(tmp_path / name)
+    with pytest.raises(ImageError, match=name):
+        read_header(tmp_path / name)
 
 
 def test_a_tiff_whose_pixels_are_cut_off_is_known_by_its_header(tmp_path, write_tiff):

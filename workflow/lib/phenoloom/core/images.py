@@ -7,12 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from PIL import Image, UnidentifiedImageError
 
-from phenoloom.core.bitmap import bitmap_header, bitmap_pixels, is_bitmap
 from phenoloom.core.errors import InputError
 
 #: Largest plane that is read, in pixels; larger headers are nearly always damage.
 MAX_PIXELS = 2**28
+
+#: Modes of Pillow that are one grey channel, and the type of their pixels; P is grey levels by a palette.
+GREY_MODES = {"L": "uint8", "P": "uint8", "I;16": "uint16"}
+
+# Its own warning comes long before MAX_PIXELS.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
@@ -22,23 +28,26 @@ class ImageError(InputError):
 
 
 def read_header(path, page=0):
-    """(width, height, dtype name, pages) of a TIFF or grey bitmap without decoding pixels. Raises ImageError."""
-    if is_bitmap(path):
-        width, height, *_ = _bitmap(path, page)[0]
-        return width, height, "uint8", 1
+    """(width, height, dtype name, pages) of a TIFF, PNG or BMP without decoding pixels. Raises ImageError."""
+    if _is_picture(path):
+        with _picture(path, page) as picture:
+            return *picture.size, GREY_MODES[picture.mode], 1
     with _open(path) as tiff:
         plane = _page(tiff, path, page)
         return plane.imagewidth, plane.imagelength, str(plane.dtype), len(tiff.pages)
 
 
 def read_plane(path, page=0):
-    """One grey plane of a TIFF (or grey bitmap) as a 2-D array in its own dtype (unsigned/signed integer or float).
+    """One grey plane of a TIFF, PNG or BMP as a 2-D array in its own dtype (unsigned/signed integer or float).
 
     Raises ImageError for missing, empty, truncated, boolean, RGB or oversized images.
     """
-    if is_bitmap(path):
-        header, data = _bitmap(path, page, whole=True)
-        return bitmap_pixels(data, *header)
+    if _is_picture(path):
+        with _picture(path, page) as picture:
+            try:
+                return np.asarray(picture.convert("L") if picture.mode == "P" else picture, GREY_MODES[picture.mode])
+            except (OSError, SyntaxError, ValueError) as error:
+                raise ImageError(f"{path} cannot be decoded ({_words(error)}); copy it again") from error
     with _open(path) as tiff:
         plane = _page(tiff, path, page)
         try:
@@ -79,6 +88,8 @@ def _open(path):
         if path.stat().st_size == 0:
             raise ImageError(f"{path} is empty (0 bytes); copy it again")
         return tifffile.TiffFile(path)
+    except ImageError:
+        raise
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist; copy it again or index the study again") from error
     except (tifffile.TiffFileError, OSError, ValueError, struct.error, zlib.error, KeyError, IndexError) as error:
@@ -112,20 +123,30 @@ def _page(tiff, path, page):
     return plane
 
 
-def _bitmap(path, page, whole=False):
-    """(header, bytes) of a grey bitmap; its first 2 kB unless the whole file is asked for."""
+def _is_picture(path):
+    """Whether a file begins as a PNG or BMP does, as older public plates do; False where it cannot be opened."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(4).startswith((b"BM", b"\x89PNG"))
+    except OSError:
+        return False
+
+
+def _picture(path, page):
+    """An opened grey PNG or BMP, not decoded yet."""
     if page:
         raise ImageError(f"{path} has 1 page(s) but page {page} (0-based) is due")
     try:
-        size = Path(path).stat().st_size
-        with open(path, "rb") as file:
-            data = file.read(2048)
-            header = bitmap_header(data, size)
-            if header[0] * header[1] > MAX_PIXELS:
-                raise ValueError(f"it claims {header[0]}x{header[1]} pixels, beyond the limit of {MAX_PIXELS}")
-            return header, data + file.read() if whole else data
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path} is no bitmap that can be read ({_words(error)})") from error
+        picture = Image.open(path, formats=["PNG", "BMP"])
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path} is not a readable image ({_words(error)}); copy it again") from error
+    palette = np.array(picture.getpalette() or [], np.uint8).reshape(-1, 3) if picture.mode == "P" else None
+    coloured = palette is not None and (palette != palette[:, :1]).any()
+    if picture.mode not in GREY_MODES or coloured:
+        raise ImageError(f"{path} has pixels of mode {picture.mode} (colours?) where one grey channel is due")
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ImageError(f"{path} claims {picture.width}x{picture.height} pixels, beyond the limit of {MAX_PIXELS}")
+    return picture
 
 
 def _words(error):

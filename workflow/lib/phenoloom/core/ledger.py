@@ -66,3 +66,15 @@ def read_ledgers(paths):
     """Concatenate ledgers into one DataFrame, in the order given."""
     tables = [pq.read_table(path, schema=SCHEMA) for path in paths]
     return pa.concat_tables(tables).to_pandas() if tables else SCHEMA.empty_table().to_pandas()
+
+
+def join_ledgers(paths):
+    """As read_ledgers, but a row that several files have, such as the profile chains of one plate, is there once.
+
+    A row that one file has several times stays so: it may count several things that read alike.
+    """
+    frames = [read_ledgers([path]) for path in paths]
+    numbered = [frame.assign(turn=frame.groupby(SCHEMA.names, dropna=False).cumcount()) for frame in frames]
+    if not numbered:
+        return read_ledgers([])
+    return pd.concat(numbered, ignore_index=True).drop_duplicates(ignore_index=True)[SCHEMA.names]
