@@ -306,3 +306,11 @@ def test_one_object_of_a_bucket_and_one_that_is_not_there(bucket, tmp_path):
         fetch(block(tmp_path, {"url": "s3://gallery/no.zip"}), [], str)
     with pytest.raises(InputError, match="has no file that fits"):
         fetch(block(tmp_path, {"url": "s3://gallery/nothing/"}), [], str)
+
+
+def test_a_folder_that_is_filled_already_is_taken_as_it_is(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "A01.tif").write_bytes(b"x")
+    lines = []
+    fetch({"folder": str(tmp_path / "images"), "files": [{"url": "http://127.0.0.1:9/none.zip"}]}, [], lines.append)
+    assert "nothing is fetched" in lines[0]

@@ -27,9 +27,13 @@ _CHUNK = 2**20
 def fetch(download, plates, say=print):
     """Fetch all files of a dataset's completed block `download`. What was fetched before is left alone.
 
+    A folder that somebody else filled (it has files but no record of ours) is taken as it is.
     plates: names for {plate}. say: takes progress lines. Raises InputError naming the address and what is wrong.
     """
     folder = Path(download["folder"])
+    if folder.is_dir() and not (folder / ".fetched").exists() and any(folder.iterdir()):
+        say(f"{folder} has files already: nothing is fetched")
+        return
     for entry in download["files"]:
         varies = "{plate}" in entry["url"] or "{plate}" in entry.get("to", "")
         for plate in plates if varies else [""]:
