@@ -313,4 +313,4 @@ def test_a_folder_that_is_filled_already_is_taken_as_it_is(tmp_path):
     (tmp_path / "images" / "A01.tif").write_bytes(b"x")
     lines = []
     fetch({"folder": str(tmp_path / "images"), "files": [{"url": "http://127.0.0.1:9/none.zip"}]}, [], lines.append)
-    assert "nothing is fetched" in lines[0]
+    assert "is not fetched" in lines[0]

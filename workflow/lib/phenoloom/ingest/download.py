@@ -27,14 +27,16 @@ _CHUNK = 2**20
 def fetch(download, plates, say=print):
     """Fetch all files of a dataset's completed block `download`. What was fetched before is left alone.
 
-    A folder that somebody else filled (it has files but no record of ours) is taken as it is.
+    A folder that somebody else filled (it has files but no record of ours) needs none of its archives; of an S3
+    prefix only the files that are missing are fetched.
     plates: names for {plate}. say: takes progress lines. Raises InputError naming the address and what is wrong.
     """
     folder = Path(download["folder"])
-    if folder.is_dir() and not (folder / ".fetched").exists() and any(folder.iterdir()):
-        say(f"{folder} has files already: nothing is fetched")
-        return
+    filled = folder.is_dir() and not (folder / ".fetched").exists() and any(folder.iterdir())
     for entry in download["files"]:
+        if filled and not entry["url"].endswith("/"):
+            say(f"{folder} has files already: {entry['url']} is not fetched")
+            continue
         varies = "{plate}" in entry["url"] or "{plate}" in entry.get("to", "")
         for plate in plates if varies else [""]:
             url = entry["url"].replace("{plate}", quote(plate) if "://" in entry["url"] else plate)
