@@ -23,6 +23,9 @@ demo: ## run the demo study and print where its report is
 prepare: ## fetch and index the images of STUDY
 	@$(MAIN); python -m phenoloom prepare $(STUDY)
 
+rate: ## measure how long the pipeline of STUDY takes per site, which sizes the jobs
+	@$(MAIN); python -m phenoloom rate $(STUDY)
+
 preflight: ## list everything wrong with the inputs of STUDY, and what it will cost
 	@$(MAIN); python -m phenoloom run $(STUDY) preflight --cores $(CORES)
 
@@ -48,4 +51,4 @@ format: ## format the code
 docs: ## write config/README.md from the schemas
 	@$(MAIN); python -m phenoloom reference > config/README.md
 
-.PHONY: help env demo prepare preflight run dry-run test test-full lint format docs
+.PHONY: help env demo prepare rate preflight run dry-run test test-full lint format docs

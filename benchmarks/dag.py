@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "lib"))
 
 from phenoloom.cellprofiler import batches  # noqa: E402
 from phenoloom.core.wells import FORMATS, well_name  # noqa: E402
+from phenoloom.ingest import geometry  # noqa: E402
 
 CHANNELS = ("DNA", "ER", "RNA", "AGP", "Mito")
 SECONDS_PER_SITE, MINUTES_PER_JOB = 60, 50
@@ -61,8 +62,10 @@ def write_study(folder, plates, wells, sites):
         for column in range(columns)
         for site in range(1, sites + 1)
     ]
-    counts = [len(batch) for batch in batches.assign(pairs, batches.batch_size(MINUTES_PER_JOB, SECONDS_PER_SITE))]
-    index = folder / "results" / "large" / "screen" / "index"
+    results = folder / "results" / "large" / "screen"
+    size = geometry.batch_size(config["datasets"]["screen"], results)
+    counts = [len(batch) for batch in batches.assign(pairs, size)]
+    index = results / "index"
     for name in names:
         (index / name).mkdir(parents=True)
         for number in range(1, len(counts) + 1):

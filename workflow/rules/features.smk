@@ -35,7 +35,7 @@ rule cellprofiler:
             * (
                 10
                 + study.n_sites(wildcards.dataset, wildcards.plate, wildcards.batch)
-                * study.pipeline(wildcards.dataset)["seconds_per_site"]
+                * study.seconds_per_site(wildcards.dataset)
                 / 20
             )
         ),

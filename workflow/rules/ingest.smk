@@ -34,7 +34,7 @@ rule index:
         sites=simulated(lambda wildcards: study.sites(wildcards.dataset, wildcards.plate, wildcards.batch)),
         shape=simulated(lambda wildcards: study.image_shape(wildcards.dataset)[::-1]),
         geometry=option("datasets/{dataset}/geometry"),
-        size=lambda wildcards: geometry.batch_size(study.dataset(wildcards.dataset)),
+        size=lambda wildcards: study.batch_size(wildcards.dataset),
         channels=option("datasets/{dataset}/channels"),
         images=option("datasets/{dataset}/images"),
         folder=f"{study.results}/{{dataset}}/index",

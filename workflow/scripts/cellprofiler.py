@@ -26,7 +26,9 @@ def main(arguments=None):
     try:
         plan = make_plan(options.index, options.pipeline, options.channels, settings, illumination)
         limit = settings.get("seconds_limit", 1800)
-        count = run_batch(plan, options.output, options.ledger, site_limit=limit, files=options.files)
+        count = run_batch(
+            plan, options.output, options.ledger, site_limit=limit, files=options.files, costs=options.costs
+        )
     except (BatchError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
@@ -45,6 +47,7 @@ def parse(arguments):
     parser.add_argument("--output", required=True, help="measurements to write (.h5)")
     parser.add_argument("--ledger", required=True, help="failures to write (JSON lines)")
     parser.add_argument("--files", help="archive (.zip) for the files that the pipeline itself writes")
+    parser.add_argument("--costs", help="what each site took, to write (JSON)")
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,51 @@
-"""Sites grouped into jobs of about the same length; imports nothing, for it runs while the DAG is built."""
+"""Sites grouped into jobs of about the same length; imports nothing heavy, for it runs while the DAG is built."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from phenoloom.core.errors import InputError
 
 #: Sites per job where a dataset has no CellProfiler features to size the jobs by.
 DEFAULT_SIZE = 50
+
+#: Seconds per site where a study gives none and nothing was measured.
+DEFAULT_SECONDS = 60
+
+#: Name of the file with the measured rate, in the results folder of a dataset.
+RATE = "rate.json"
+
+
+def seconds_per_site(block, folder):
+    """CPU seconds that a site takes: as configured, else as measured, else DEFAULT_SECONDS. All users ask here.
+
+    block: the completed features.cellprofiler of a dataset. folder: where the dataset's results lie.
+    """
+    if block.get("seconds_per_site") is not None:
+        return block["seconds_per_site"]
+    return (read_rate(folder) or {}).get("seconds_per_site", DEFAULT_SECONDS)
+
+
+def read_rate(folder):
+    """What `rate` measured for the dataset whose results lie in `folder` (rate.write_rate), or None.
+
+    Raises InputError when the file is damaged.
+    """
+    path = Path(folder) / RATE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if float(found["seconds_per_site"]) > 0:
+            return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise InputError(f"{path} holds no measured rate; delete it, or run `python -m phenoloom rate` to write it again")
+
+
+def pipeline_digest(path):
+    """Digest of a .cppipe, to tell whether a rate was measured with it."""
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
 
 
 def batch_size(minutes_per_job, seconds_per_site):

@@ -31,11 +31,12 @@ class BatchError(Exception):
     """The batch as a whole cannot run; the message is one sentence."""
 
 
-def run_batch(plan, output, ledger, site_limit=1800, command=None, scratch=None, files=None):
+def run_batch(plan, output, ledger, site_limit=1800, command=None, scratch=None, files=None, costs=None):
     """Run all sites of a plan; write the measurements to `output` (.h5) and failures to `ledger` (JSON lines).
 
     site_limit: seconds after which a site counts as hung. command: function (plan path, request path) -> command of
-    a worker. files: .zip to keep what the pipeline itself wrote (images, tables), None to drop it.
+    a worker. files: .zip to keep what the pipeline itself wrote (images, tables), None to drop it. costs: JSON for what
+    the sites took without start-up, in the order in which they ran: plate, well, site, seconds, cpu_seconds, peak_mb.
     Returns the number of sites measured. Raises BatchError when the pipeline itself cannot run.
     """
     with tempfile.TemporaryDirectory(prefix="phenoloom-", dir=scratch) as folder:
@@ -49,6 +50,9 @@ def run_batch(plan, output, ledger, site_limit=1800, command=None, scratch=None,
         if files is not None:
             with _atomic(files) as partial:
                 keep_files(partial, folder)
+        if costs is not None:
+            with _atomic(costs) as partial, open(partial, "w", encoding="utf-8") as file:
+                json.dump(watch.costs, file)
         rows = [_ledger_row(site, *watch.failures[site["number"]]) for site in plan["sites"] if _lost(watch, site)]
         if watch.warnings and plan["sites"]:
             text = f"after the last site: {'; '.join(sorted(set(watch.warnings)))}"
@@ -94,6 +98,7 @@ class _Batch:
         self.command = command
         self.failures = {number: (reason, "lost") for number, reason in lacking_channels(plan).items()}
         self.warnings = []
+        self.costs = []
         self.workers = 0
         self.unprepared = 0
 
@@ -194,6 +199,10 @@ class _Batch:
             outcome.current = None
         if event.get("done"):
             outcome.current = None
+            if "cpu_seconds" in event:
+                site = next(site for site in self.plan["sites"] if site["number"] == number)
+                place = {name: site[name] for name in ("plate", "well", "site")}
+                self.costs.append({**place, **{name: event[name] for name in ("seconds", "cpu_seconds", "peak_mb")}})
         if "warning" in event:
             self.warnings.append(event["warning"])
         if "broken" in event or "hopeless" in event:

@@ -7,6 +7,7 @@ runner knows the site and module in progress when this process dies.
 import json
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -116,7 +117,8 @@ def _run_site(pipeline, measurements, image_number, number, masks, results, even
     """Run one image set; write its measurements when every module ran. Returns the workspace, None on failure."""
     from cellprofiler_core.constants.workspace import DISPOSITION_SKIP
 
-    events(site=number, started=time.time())
+    started, cpu_started = time.time(), time.process_time()
+    events(site=number, started=started)
     state = {}
 
     def run_module(module, workspace):
@@ -144,7 +146,9 @@ def _run_site(pipeline, measurements, image_number, number, masks, results, even
         logging.exception("the measurements cannot be stored")
         events(site=number, failed=f"its measurements cannot be stored: {_words(error)}")
         return workspace
-    events(site=number, done=True)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cpu = time.process_time() - cpu_started
+    events(site=number, done=True, seconds=time.time() - started, cpu_seconds=cpu, peak_mb=peak_mb)
     return workspace
 
 

@@ -19,6 +19,7 @@ class Study:
         self.results = results
         self._summaries = {}
         self._layouts = {}
+        self._seconds = {}
 
     def datasets(self):
         """Names of all datasets, in the config's order."""
@@ -77,8 +78,19 @@ class Study:
         """The completed CellProfiler block of a dataset, or None."""
         return (self.dataset(dataset).get("features") or {}).get("cellprofiler")
 
+    def seconds_per_site(self, dataset):
+        """CPU seconds that the pipeline takes per site: as configured, else as measured, else a default."""
+        if dataset not in self._seconds:
+            folder = f"{self.results}/{dataset}"
+            self._seconds[dataset] = batches.seconds_per_site(self.pipeline(dataset), folder)
+        return self._seconds[dataset]
+
+    def batch_size(self, dataset):
+        """Sites per job."""
+        return geometry.batch_size(self.dataset(dataset), f"{self.results}/{dataset}")
+
     def illuminated(self, dataset):
-        """Channels that have an illumination function."""
+        """Channels whose illumination function is estimated; with method none it is flat, made only if asked for."""
         block = self.dataset(dataset).get("illumination") or {"method": "none"}
         return [] if block["method"] == "none" else self.channels(dataset)
 
@@ -120,12 +132,6 @@ class Study:
         """(evaluation, dataset, representation, profile) for every row of the evaluation table."""
         return plan.combinations(self.config["evaluation"], self.combinations())
 
-    def _batch_size(self, dataset):
-        block = self.pipeline(dataset)
-        if not block:
-            return batches.DEFAULT_SIZE
-        return batches.batch_size(block["minutes_per_job"], block["seconds_per_site"])
-
     def _found(self, dataset):
         """What `prepare` found on disk: plate -> {sites: [n per batch], width, height, ...}; empty before it ran."""
         if dataset not in self._summaries:
@@ -149,7 +155,7 @@ class Study:
                 f"the images of dataset {dataset} are not indexed yet: run `make prepare STUDY=...` "
                 "(or `python -m phenoloom prepare CONFIG`) first, or declare the dataset's geometry"
             )
-        split = batches.assign(sites, self._batch_size(dataset))
+        split = batches.assign(sites, self.batch_size(dataset))
         self._layouts[dataset] = {encode(plate): split for plate in plates}
         return self._layouts[dataset]
 

@@ -45,15 +45,15 @@ def _rectangle(text):
     return [well_name(row, column) for row in range(top, bottom + 1) for column in range(left, right + 1)]
 
 
-def batch_size(dataset):
-    """Sites per job of a dataset's completed config block."""
+def batch_size(dataset, folder):
+    """Sites per job of a dataset's completed config block; folder: where its results lie, with a measured rate."""
     # The one place where ingest looks ahead: batches are sized for CellProfiler, by far the longest step.
     from phenoloom.cellprofiler import batches
 
     block = (dataset.get("features") or {}).get("cellprofiler")
     if not block:
         return batches.DEFAULT_SIZE
-    return batches.batch_size(block["minutes_per_job"], block["seconds_per_site"])
+    return batches.batch_size(block["minutes_per_job"], batches.seconds_per_site(block, folder))
 
 
 def read_plates(path, dataset=None):

@@ -34,7 +34,10 @@ def prepare(config, results, threads=None, say=None):
 
 
 def prepare_dataset(dataset, block, folder, threads=1, say=print):
-    """Index the plates of one dataset in parallel; return sentences on plates that could not be."""
+    """Index the plates of one dataset in parallel; return sentences on plates that could not be.
+
+    folder: where its index lies, in the results folder of the dataset.
+    """
     rows = plate_rows(block["plates"], dataset)
     workers = min(threads, len(rows))
     # Headers are parsed in Python: plates in processes, waiting for files in threads.
@@ -64,7 +67,7 @@ def _one(dataset, block, folder, row, threads):
     if not index.rows:
         reason = next((one.reason for one in index.problems), "nothing fits")
         raise InputError(f"{row['images']} (plate {row['plate']}) has no usable site; the first reason: {reason}")
-    batches = split(index, assign, batch_size(block))
+    batches = split(index, assign, batch_size(block, os.path.dirname(folder)))
     changed = write_plate(index, folder, batches)
     summary = summarize(index, batches)
     lost = sum(one.count for one in index.problems if one.severity == "lost" and one.unit == "site")
