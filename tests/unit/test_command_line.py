@@ -29,8 +29,8 @@ def mine(tmp_path, monkeypatch, write_tiff):
 def test_preflight_needs_no_index(mine, capsys):
     assert main(["run", str(mine), "preflight", "--cores", "1"]) == 0
     said = capsys.readouterr().out
-    assert "1 wells of the plate map have no images: A02" in said
-    assert "0 error(s), 1 warning(s)" in said
+    assert "1 well of the plate map has no images: A02" in said
+    assert "0 errors, 1 warning." in said
     assert (mine.parent / "results/mine/preflight.txt").read_text() in said
 
 

@@ -95,7 +95,7 @@ def test_labels_of_one_batch_or_one_compound_are_left_out_with_the_reason():
         == ["its label exists in one batch only"] * 2 + ["its label has one compound only"] * 2
     )
     assert result.summary[0]["n"] == 2
-    assert "1 profiles without a label" in result.summary[0]["note"]
+    assert "1 profile without a label" in result.summary[0]["note"]
     assert nsc(treatments(rows), **FAST).summary[0]["n"] == 4
 
 

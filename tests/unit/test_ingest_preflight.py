@@ -1,15 +1,33 @@
 """Preflight: every fault planted in a study is on the list, a study without faults has an empty one."""
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from phenoloom.cellprofiler.batches import pipeline_digest
 from phenoloom.core import files
 from phenoloom.core.images import ImageError, read_plane
 from phenoloom.ingest import facts, preflight
 
+TRANSLOCATION = Path(__file__).resolve().parents[2] / "resources/pipelines/translocation.cppipe"
+CYTOSKELETON = TRANSLOCATION.with_name("cytoskeleton.cppipe")
+NAMES_AND_TYPES = """CellProfiler Pipeline: http://www.cellprofiler.org
+Version:5
+
+Images:[module_num:1|enabled:True]
+    Filter images?:No filtering
+
+NamesAndTypes:[module_num:2|enabled:True]
+    Assign a name to:Images matching rules
+    Name to assign these images:DNA
+    Select the rule criteria:and (file does endwith "_D.tif")
+    Name to assign these images:Flat
+    Select the rule criteria:and (file does startwith "flat")
+"""
 CHAIN = [{"aggregate": {"operation": "median"}}, {"normalize": {"samples": "Metadata_Control == 'negative'"}}]
 MAP = "well\tperturbation\tcontrol\nA01\tDMSO\tnegative\nA02\tx\t\nA03\ty\t\n"
 
@@ -67,12 +85,12 @@ def test_all_faults_are_listed_at_once(study, tmp_path, write_tiff):
         "A02_s2_D.tif is 9x9 where the plate has 48x32",
         "A03_s1_D.tif is uint8 where most",
         "2 images claim this place, none is used",
-        "warning d/P2: 1 wells of the plate map have no images: A03",
-        "warning d/P2: 1 wells have images but are not in the plate map: B07",
+        "warning d/P2: 1 well of the plate map has no images: A03",
+        "warning d/P2: 1 well has images but is not in the plate map: B07",
         "error d/P2: the plate map has no negative control, which default.normalize needs",
         "error d/P3",
         "error d: plate P4: the plate map",
-        "error d/P1: only 1 of 6 sites are usable",
+        "error d/P1: only 1 of 6 sites can be used",
     ):
         assert words in lines, words
     assert lines.index("error") < lines.index("warning")
@@ -112,10 +130,18 @@ def test_images_yet_to_be_fetched_are_no_error(study, tmp_path):
     assert [line[:10] for line in listed(study)] == ["error d/P2"]
 
 
-def test_sites_of_a_declared_geometry_that_are_absent_are_said(study):
-    study["datasets"]["d"]["geometry"] = {"wells": ["A01-A03"], "sites": 3}
-    lines = listed(study)
-    assert sum("A01 site 3: site left out: no images" in line for line in lines) == 2
+def test_what_is_on_disk_counts_even_where_a_larger_geometry_is_declared(study):
+    study["datasets"]["d"]["geometry"] = {"wells": 96, "sites": 9}
+    findings, estimate = preflight.preflight(study)
+    assert findings == []
+    assert estimate.sites == 12
+
+
+def test_a_declared_geometry_stands_for_images_that_are_not_there_yet(study, tmp_path):
+    shutil.rmtree(tmp_path / "P2")
+    study["datasets"]["d"] |= {"geometry": {"wells": ["A01-A03"], "sites": 3}, "download": {"folder": "x", "files": []}}
+    _, estimate = preflight.preflight(study)
+    assert estimate.sites == 6 + 9
 
 
 def test_tables_that_enter_must_exist(study, tmp_path):
@@ -142,8 +168,63 @@ def test_the_estimate_grows_with_sites_and_seconds(study):
     block["features"] = {"cellprofiler": {"pipeline": "x", "minutes_per_job": 1, "seconds_per_site": 30}}
     _, after = preflight.preflight(study)
     assert after.cpu_hours == pytest.approx(before.cpu_hours + 12 * 30 / 3600)
-    assert after.jobs == before.jobs + 4 + 6 + 2  # two more batches of index each, six of CellProfiler, two of cells
+    # six batches of CellProfiler, cells and wells of two plates, a set of profiles and its map
+    assert after.jobs == before.jobs + 6 + 2 + 2 + 1 + 1
     assert after.written_gb > 0
+
+
+def test_flat_illumination_functions_do_for_a_pipeline_that_asks_for_some(study):
+    block = study["datasets"]["d"]
+    names = {"OrigTubulin": "DNA", "OrigActin": "ER", "IllumTubulin": {"illumination": "ER"}}
+    names["IllumActin"] = {"illumination": "ER"}
+    block["features"] = {"cellprofiler": {"pipeline": str(CYTOSKELETON), "minutes_per_job": 1, "images": names}}
+    _, estimated = preflight.preflight(study)
+    block["illumination"] = {"method": "none"}
+    findings, flat = preflight.preflight(study)
+    assert findings == []
+    assert flat.jobs == estimated.jobs
+    block["features"]["cellprofiler"]["images"] |= {
+        name: {"file": __file__} for name in ("IllumDNA", "IllumTubulin", "IllumActin")
+    }
+    _, none = preflight.preflight(study)
+    assert none.jobs == flat.jobs - 2
+
+
+def test_files_that_names_and_types_wants_are_looked_for_among_images_and_further_files(study, tmp_path):
+    pipeline = tmp_path / "names.cppipe"
+    pipeline.write_text(NAMES_AND_TYPES)
+    block = study["datasets"]["d"]
+    block["features"] = {"cellprofiler": {"pipeline": str(pipeline), "minutes_per_job": 1, "files": []}}
+    assert any("gives the name Flat to files of which the study has none" in line for line in listed(study))
+    assert not any("the name DNA" in line for line in listed(study))
+    block["features"]["cellprofiler"]["files"] = [str(tmp_path / "flat*.npy")]
+    assert any("no file matches" in line for line in listed(study))
+    (tmp_path / "flat_1.npy").touch()
+    assert listed(study) == []
+
+
+def test_a_rate_of_another_pipeline_is_said(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = study["datasets"]["d"]
+    block["channels"] = {"DNA": {"source": "D"}, "GFP": {"source": "E"}}
+    block["features"] = {"cellprofiler": {"pipeline": str(TRANSLOCATION), "minutes_per_job": 1}}
+    rate = {"seconds_per_site": 30, "pipeline_digest": pipeline_digest(TRANSLOCATION)}
+    (tmp_path / "results/s/d").mkdir(parents=True)
+    path = tmp_path / "results/s/d/rate.json"
+    path.write_text(json.dumps(rate))
+    findings, estimate = preflight.preflight(study)
+    assert findings == []
+    path.write_text(json.dumps({**rate, "pipeline_digest": "x", "seconds_per_site": 20}))
+    assert len(listed(study)) == 1 and "the rate of 20 s a site was measured before" in listed(study)[0]
+    assert preflight.preflight(study)[1].cpu_hours == pytest.approx(estimate.cpu_hours - 12 * 10 / 3600)
+    path.write_text("{}")
+    assert any("holds no measured rate" in line for line in listed(study))
+
+
+def test_an_evaluation_of_nothing_is_said(study):
+    study["evaluation"] = {"nsc": {"of": ["cellprofilr/default"]}}
+    study["datasets"]["d"]["features"] = {"cellprofiler": {"pipeline": "x", "minutes_per_job": 1}}
+    assert any("evaluation.nsc.of: 'cellprofilr/default' matches no" in line for line in listed(study))
 
 
 def test_headers_are_read_but_no_pixels_and_no_contents(study, monkeypatch):

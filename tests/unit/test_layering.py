@@ -18,8 +18,12 @@ ORDER = [
     "evaluation",
     "report",
 ]
-#: How sites are cut into batches, and what a pipeline asks for, are known before the images are indexed.
-AHEAD = {("ingest", "phenoloom.cellprofiler.batches"), ("ingest", "phenoloom.cellprofiler.pipeline")}
+#: How sites are cut into batches, what a pipeline asks for and what is evaluated: known before images are indexed.
+AHEAD = {
+    ("ingest", "phenoloom.cellprofiler.batches"),
+    ("ingest", "phenoloom.cellprofiler.pipeline"),
+    ("ingest", "phenoloom.evaluation.plan"),
+}
 
 
 def imports(path):

@@ -2,6 +2,7 @@
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.job import job
+from phenoloom.core.words import count
 from phenoloom.ingest.preflight import preflight, write
 
 
@@ -13,7 +14,7 @@ def main(snakemake):
         print(text, flush=True)
         errors = sum(one.severity == "error" for one in findings)
         if errors:
-            raise InputError(f"{errors} error(s) in the inputs; see the list above")
+            raise InputError(f"{count(errors, 'error')} in the inputs; see the list above")
     # Of a job that fails Snakemake shows the log, which has the list; here it is for the terminal.
     print(text, flush=True)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from phenoloom.core.words import count
 from phenoloom.evaluation.intervals import bootstrap_mean, permutation_pvalue, shuffled_rows
 from phenoloom.evaluation.results import Result, row
 from phenoloom.evaluation.similarity import blocks, prepared, similarity
@@ -127,9 +128,9 @@ def _classify(table, label, compound, batch, unit, samples, distance, permutatio
     low, high = bootstrap_mean(hits[asked], compounds[asked], bootstrap, seed=seed)
     notes = [f"{int(hits.sum())} of {n}", *chosen.notes]
     if not labelled.all():
-        notes.append(f"{int((~labelled).sum())} profiles without a label or controls left out")
+        notes.append(f"{count(int((~labelled).sum()), 'profile')} without a label or controls left out")
     reasons = pd.Series(unanswerable[~asked]).value_counts()
-    notes.extend(f"{count} left out: {reason}" for reason, count in reasons.sort_index().items())
+    notes.extend(f"{number:,} left out: {reason}" for reason, number in reasons.sort_index().items())
     summary = [
         row(
             "accuracy",

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from phenoloom.core.wells import position
+from phenoloom.core.words import count
 from phenoloom.ingest.listing import Problem
 
 
@@ -116,7 +117,7 @@ def _uneven(sites):
     usual = max(frequent, key=lambda number: (frequent[number], number))
     return [
         Problem(
-            "uneven", f"the well has {counts[well]} site(s) where most wells have {usual}", "flagged", "well", 1, well
+            "uneven", f"it has {count(counts[well], 'site')} where most wells have {usual}", "flagged", "well", 1, well
         )
         for well in sorted(counts, key=position)
         if counts[well] < usual

@@ -13,8 +13,9 @@ from phenoloom.core.errors import InputError
 from phenoloom.core.files import write_text
 from phenoloom.core.tables import write_arrow
 from phenoloom.core.wells import position
+from phenoloom.core.words import count
 from phenoloom.ingest import geometry
-from phenoloom.ingest.checks import check_plate
+from phenoloom.ingest.checks import check_plate, doubled
 from phenoloom.ingest.facts import read_facts
 from phenoloom.ingest.layouts import plate_maps, read_platemap
 from phenoloom.ingest.listing import list_plate
@@ -36,6 +37,16 @@ class Finding(NamedTuple):
     text: str
 
 
+class Images(NamedTuple):
+    """Images of a dataset: {plate: (well, site) pairs}, number, (width, height) or None, paths, bytes."""
+
+    sites: dict
+    number: int
+    shape: tuple | None
+    paths: list
+    size: int
+
+
 class Estimate(NamedTuple):
     """What a run will take: sites, images, jobs, CPU hours, and gigabytes read and written."""
 
@@ -51,16 +62,25 @@ def preflight(config, threads=4):
     """(findings, estimate) of a study's completed config. Findings are sorted: errors first, then by dataset."""
     findings, estimates = [], []
     for dataset, block in config["datasets"].items():
+        folder = f"results/{config['study']}/{dataset}"
         findings += _tables(dataset, block)
-        shape, sites, size = None, {}, 0
+        images = Images({}, 0, None, [], 0)
         if block.get("plates"):
-            shape, sites, size = _images(dataset, block, config, threads, findings)
+            images = _images(dataset, block, config, threads, findings)
         elif block.get("simulate"):
-            shape, sites = _simulated(block)
-        findings += _pipeline(dataset, block)
-        estimates.append(_estimate(block, sites, shape, size))
+            images = _simulated(block)
+        findings += _pipeline(dataset, block, images.paths)
+        try:
+            findings += _rate(dataset, block, folder)
+            estimates.append(_estimate(block, images, folder, len(config.get("profiles") or {})))
+        except InputError as error:
+            findings.append(Finding("error", dataset, str(error)))
+    try:
+        estimates.append(Estimate(0, 0, _last_jobs(config), 0, 0, 0))
+    except InputError as error:
+        findings.append(Finding("error", config["study"], str(error)))
     findings = sorted(findings, key=lambda one: one.severity != "error")
-    total = Estimate(*(sum(values) for values in zip(*estimates, strict=True)))
+    total = Estimate(*(sum(values) for values in zip(Estimate(0, 0, 0, 0, 0, 0), *estimates, strict=True)))
     return findings, total
 
 
@@ -71,10 +91,10 @@ def report(study, findings, estimate):
     if not findings:
         lines = ["Nothing is wrong with the inputs."]
     lines.append("")
-    lines.append(f"{study}: {counts['error']} error(s), {counts['warning']} warning(s).")
+    lines.append(f"{study}: {count(counts['error'], 'error')}, {count(counts['warning'], 'warning')}.")
     lines.append(
-        f"Estimate: {estimate.sites} sites, {estimate.images} images ({estimate.read_gb:.1f} GB), "
-        f"{estimate.jobs} jobs, {estimate.cpu_hours:.1f} CPU hours, {estimate.written_gb:.1f} GB of results."
+        f"Estimate: {count(estimate.sites, 'site')}, {count(estimate.images, 'image')} ({estimate.read_gb:.1f} GB), "
+        f"{count(estimate.jobs, 'job')}, {estimate.cpu_hours:.1f} CPU hours, {estimate.written_gb:.1f} GB of results."
     )
     return "\n".join(lines) + "\n"
 
@@ -85,16 +105,16 @@ def table(findings):
 
 
 def _images(dataset, block, config, threads, findings):
-    """Check plates, maps and images; return ((width, height), {plate: (sites, images)}, bytes of images)."""
+    """Check plates, maps and images; return Images."""
     try:
         rows = geometry.plate_rows(block["plates"], dataset)
     except InputError as error:
         findings.append(Finding("error", dataset, str(error)))
-        return None, {}, 0
+        return Images({}, 0, None, [], 0)
     layout = _layout(dataset, block, rows, findings)
     findings += _controls(dataset, layout, config.get("profiles") or {})
     declared = geometry.sites(block["geometry"]) if block.get("geometry") else ()
-    counts, headers, size = {}, defaultdict(list), 0
+    imaged, number, headers, sizes = {}, 0, defaultdict(list), {}
     with ThreadPoolExecutor(min(4, max(1, threads))) as pool:
         checked = list(pool.map(lambda row: _plate(dataset, block, row, threads, declared, config), rows))
     for row, (found, sites, header, more) in zip(rows, checked, strict=True):
@@ -102,10 +122,12 @@ def _images(dataset, block, config, threads, findings):
         findings += more
         if sites is None:
             if declared:
-                counts[plate] = (len(declared), len(declared) * len(block["channels"]))
+                imaged[plate] = set(declared)
+                number += len(declared) * len(block["channels"])
             continue
-        counts[plate] = (len(sites), len(found))
-        size += sum({plane.path: plane.size for plane in found}.values())
+        imaged[plate] = sites
+        number += len(found)
+        sizes.update({plane.path: plane.size for plane in found})
         if header:
             headers[header].append(plate)
         if plate in layout:
@@ -122,7 +144,7 @@ def _images(dataset, block, config, threads, findings):
     shape = max(headers, key=lambda header: len(headers[header]))[:2] if headers else None
     if shape is None and declared:
         shape = (block["geometry"].get("width", 1080), block["geometry"].get("height", 1080))
-    return shape, counts, size
+    return Images(imaged, number, shape, list(sizes), sum(sizes.values()))
 
 
 def _header_words(header):
@@ -144,10 +166,14 @@ def _plate(dataset, block, row, threads, declared, config):
     except InputError as error:
         return [], None, None, [Finding("error", where, str(error))]
     facts = read_facts(listing.found, {}, "none", threads)
+    # Whether images that claim one place are the same, only their contents tell.
+    facts |= read_facts(doubled(listing.found), {}, "content", threads)
     # A channel that is nowhere is said once, not for every site.
     there = {plane.channel for plane in listing.found}
     channels = [name for name in block["channels"] if name in there]
-    kept, problems = check_plate(listing.found, facts, channels, listing.sites, declared)
+    # A declared geometry is for the time before the images are there; then what is there counts.
+    sites = listing.sites or set(declared)
+    kept, problems = check_plate(listing.found, facts, channels, sites)
     problems = listing.problems + problems
     findings = _grouped(where, problems)
     findings += [
@@ -155,12 +181,11 @@ def _plate(dataset, block, row, threads, declared, config):
         for name in block["channels"]
         if name not in there
     ]
-    sites = listing.sites | set(declared)
     used = {(plane.well, plane.site) for plane in kept}
     coverage = config.get("coverage", 0.8)
     if len(used) < coverage * len(sites):
         text = (
-            f"only {len(used)} of {len(sites)} sites are usable, below the coverage of {coverage:g}; "
+            f"only {len(used)} of {count(len(sites), 'site')} can be used, below the coverage of {coverage:g}; "
             "mend the images above or lower 'coverage'"
         )
         findings.append(Finding("error", where, text))
@@ -225,14 +250,13 @@ def _wells(where, imaged, layout):
     """Wells in the map without images, and the other way round."""
     mapped, _ = layout
     findings = []
-    for wells, text in (
-        (mapped - imaged, "wells of the plate map have no images"),
-        (imaged - mapped, "wells have images but are not in the plate map"),
-    ):
+    of_map = "well of the plate map has no images", "wells of the plate map have no images"
+    of_images = "well has images but is not in the plate map", "wells have images but are not in the plate map"
+    for wells, (one, more) in ((mapped - imaged, of_map), (imaged - mapped, of_images)):
         if wells:
             names = sorted(wells, key=position)
             shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-            findings.append(Finding("warning", where, f"{len(names)} {text}: {shown}"))
+            findings.append(Finding("warning", where, f"{count(len(names), one, more)}: {shown}"))
     return findings
 
 
@@ -253,24 +277,50 @@ def _needs_negative(chain):
                 yield name
 
 
-def _pipeline(dataset, block):
-    """What the CellProfiler pipeline asks for and the study lacks."""
+def _pipeline(dataset, block, paths):
+    """What the CellProfiler pipeline asks for and the study lacks. paths: its images; none where there are none yet."""
     pipeline = (block.get("features") or {}).get("cellprofiler")
     if not pipeline or not (block.get("plates") or block.get("simulate")):
         return []
     # CellProfiler comes after ingest; preflight looks ahead because its errors cost the most time.
     from phenoloom.cellprofiler.pipeline import missing_channels
 
-    illumination = (block.get("illumination") or {}).get("method", "none") != "none"
+    findings, files = [], []
+    for pattern in [*(pipeline.get("files") or ()), *(pipeline.get("metadata_files") or ())]:
+        matching = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern))
+        if not matching:
+            text = f"no file matches {pattern}, named under features.cellprofiler; correct the path"
+            findings.append(Finding("error", dataset, text))
+        elif pattern in (pipeline.get("files") or ()):
+            files += matching
+    # Every channel has an illumination function, flat ones with method none.
     sentences = missing_channels(
         pipeline["pipeline"],
         list(block["channels"]),
         pipeline.get("images") or {},
         pipeline.get("metadata") or {},
-        illumination,
+        True,
         pipeline.get("masks") or (),
+        [*paths, *files] if paths else None,
     )
-    return [Finding("error", dataset, text) for text in sentences]
+    return findings + [Finding("error", dataset, text) for text in sentences]
+
+
+def _rate(dataset, block, folder):
+    """Whether the rate that sizes the jobs was measured with another pipeline. folder: results of the dataset."""
+    from phenoloom.cellprofiler import batches
+
+    pipeline = (block.get("features") or {}).get("cellprofiler")
+    if not pipeline or pipeline.get("seconds_per_site") is not None or not os.path.isfile(pipeline["pipeline"]):
+        return []
+    rate = batches.read_rate(folder)
+    if not rate or rate.get("pipeline_digest") == batches.pipeline_digest(pipeline["pipeline"]):
+        return []
+    text = (
+        f"the rate of {rate['seconds_per_site']:g} s a site was measured before {pipeline['pipeline']} changed; "
+        "measure it again with `make rate`, or leave it: it decides on the size of the jobs only"
+    )
+    return [Finding("warning", dataset, text)]
 
 
 def _tables(dataset, block):
@@ -290,35 +340,78 @@ def _simulated(block):
     from phenoloom.simulate import design
 
     options = block["simulate"]
-    number = len(design.sites(options))
-    channels = len(block["channels"])
-    plates = {plate: (number, number * channels) for _, plate in design.plates(options)}
-    return (options.get("width", 512), options.get("height", 512)), plates
+    sites = {plate: set(design.sites(options)) for _, plate in design.plates(options)}
+    number = sum(map(len, sites.values())) * len(block["channels"])
+    return Images(sites, number, (options.get("width", 512), options.get("height", 512)), [], 0)
 
 
-def _estimate(block, sites, shape, size):
-    """Estimate of one dataset from {plate: (sites, images)}; one job per plate and step, and per batch of sites."""
+def _estimate(block, images, folder, profiles):
+    """Estimate of one dataset. folder: its results. profiles: number of chains."""
+    from phenoloom.cellprofiler import batches
+
     pipeline = (block.get("features") or {}).get("cellprofiler")
-    batch = geometry.batch_size(block)
-    total = sum(number for number, _ in sites.values())
-    images = sum(number for _, number in sites.values())
-    batches = sum(-(-number // batch) for number, _ in sites.values())
+    sites = sum(map(len, images.sites.values()))
+    split = [batches.assign(pairs, geometry.batch_size(block, folder)) for pairs in images.sites.values()]
     channels = len(block.get("channels") or ())
-    illuminated = (block.get("illumination") or {}).get("method", "none") != "none"
-    per_plate = 3 + (1 if illuminated else 0)
-    jobs = len(sites) * per_plate + batches * (1 if block.get("plates") else 2)
-    seconds = images * (IMAGE_SECONDS + (ILLUMINATION_SECONDS if illuminated else 0))
-    megapixels = shape[0] * shape[1] / 1e6 if shape else 1.0
+    illuminated = _illuminated(block)
+    jobs = _jobs(block, len(split), sum(map(len, split)), folder, profiles)
+    seconds = images.number * (IMAGE_SECONDS + (ILLUMINATION_SECONDS if illuminated else 0))
+    megapixels = images.shape[0] * images.shape[1] / 1e6 if images.shape else 1.0
     written = 0.0
     if pipeline:
-        jobs += batches + len(sites)
-        seconds += total * pipeline["seconds_per_site"]
+        seconds += sites * batches.seconds_per_site(pipeline, folder)
         per_site = megapixels * CELLS_PER_MEGAPIXEL * FEATURES_PER_CHANNEL * channels * BYTES
         masks = len(pipeline.get("masks") or ()) * megapixels * 1e6 * 0.1
-        written += total * (1.5 * per_site + masks)
+        written += sites * (1.5 * per_site + masks)
     if block.get("simulate"):
-        written += images * megapixels * 2e6
-    return Estimate(total, images, jobs, seconds / 3600, size / 1e9, written / 1e9)
+        written += images.number * megapixels * 2e6
+    return Estimate(sites, images.number, jobs, seconds / 3600, images.size / 1e9, written / 1e9)
+
+
+def _illuminated(block):
+    """Whether illumination functions are made: by the method, or flat ones because the pipeline asks for them."""
+    if (block.get("illumination") or {}).get("method", "none") != "none":
+        return True
+    pipeline = (block.get("features") or {}).get("cellprofiler")
+    if not pipeline:
+        return False
+    from phenoloom.cellprofiler.pipeline import illuminated_channels
+
+    try:
+        return bool(illuminated_channels(pipeline["pipeline"], list(block["channels"]), pipeline.get("images")))
+    except ValueError:
+        return False
+
+
+def _jobs(block, plates, batches, folder, profiles):
+    """Jobs of one dataset, rule by rule, when everything is made."""
+    simulated, pipeline = bool(block.get("simulate")), bool((block.get("features") or {}).get("cellprofiler"))
+    entered = len(block.get("representations") or {})
+    jobs = 2 + entered * (1 + 3 * profiles)  # summary, heatmaps; enter, aggregate, profile, umap
+    if not plates:
+        return jobs
+    jobs += 3 + plates  # layout, figures of illumination and montage; quality
+    jobs += plates if _illuminated(block) else 0
+    if simulated:
+        jobs += 1 + batches  # truth, images
+    if simulated or (block.get("geometry") and not geometry.read_summary(f"{folder}/index/summary.json")):
+        jobs += batches + plates  # manifests and index, which `prepare` makes of images that exist
+    if pipeline:
+        jobs += batches + plates + profiles * (plates + 2)  # CellProfiler, cells; aggregate, profile and umap
+    return jobs
+
+
+def _last_jobs(config):
+    """Jobs of the whole study: evaluations, then their table and figure, ledger, run times, report, all."""
+    # What is evaluated is written in the config. Raises InputError where a pattern fits no profile.
+    from phenoloom.evaluation import plan
+
+    combinations = []
+    for dataset, block in config["datasets"].items():
+        imaged = (block.get("plates") or block.get("simulate")) and (block.get("features") or {}).get("cellprofiler")
+        names = [*(["cellprofiler"] if imaged else []), *(block.get("representations") or {})]
+        combinations += [(dataset, name, profile) for name in names for profile in config.get("profiles") or {}]
+    return len(plan.combinations(config.get("evaluation") or {}, combinations)) + 6
 
 
 def write(folder, study, findings, estimate):

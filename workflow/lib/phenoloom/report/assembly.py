@@ -8,10 +8,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from phenoloom import __version__
+from phenoloom.core.words import count
 from phenoloom.report import contents
 from phenoloom.report.page import Section, as_yaml, embed, number, percent, render, slug
 from phenoloom.report.run_times import duration, per_stage
-from phenoloom.report.style import count
 from phenoloom.report.summary import dataset_warnings
 
 #: Bytes that the page may take beside its figures.

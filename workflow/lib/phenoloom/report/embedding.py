@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from phenoloom.core.words import count
 from phenoloom.report import style
-from phenoloom.report.style import count, natural, share, shorten
+from phenoloom.report.style import natural, share, shorten
 from phenoloom.report.summary import LAYOUT, role, with_layout_columns
 
 #: Below this number of profiles neighbours say nothing, and principal components are drawn instead.

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 
+from phenoloom.core.words import count
 from phenoloom.report import style
 from phenoloom.report.gallery import pages
 from phenoloom.report.plates import page_text
-from phenoloom.report.style import count, natural, shorten
+from phenoloom.report.style import natural, shorten
 
 #: Longest side of a function as it is drawn, in pixels.
 SIDE = 96

@@ -5,10 +5,11 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from phenoloom.core.words import count
 from phenoloom.report import style
 from phenoloom.report.gallery import pages
 from phenoloom.report.plates import page_text
-from phenoloom.report.style import count, natural, share, shorten
+from phenoloom.report.style import natural, share, shorten
 from phenoloom.report.summary import treatment, with_layout_columns
 
 #: Share of the light that each display colour puts into red, green and blue.

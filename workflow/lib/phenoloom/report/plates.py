@@ -7,9 +7,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from phenoloom.core.wells import plate_format, position, row_letters
+from phenoloom.core.words import count
 from phenoloom.report import style
 from phenoloom.report.gallery import pages
-from phenoloom.report.style import count, natural, share, shorten
+from phenoloom.report.style import natural, share, shorten
 from phenoloom.report.summary import WELL, role
 
 #: Fraction of values left outside the colour scale at each end, so that one odd well does not hide the rest.

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from phenoloom.core.words import count
 from phenoloom.report import style
-from phenoloom.report.style import count
 
 #: Column of Snakemake's table -> column here. Times in seconds, memory in MB.
 COLUMNS = {"s": "Seconds", "cpu_time": "CPU_Seconds", "max_rss": "Memory_MB", "max_pss": "Memory_Share_MB"}

@@ -5,10 +5,11 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from phenoloom.core.words import count
 from phenoloom.report import style
 from phenoloom.report.contents import headline
 from phenoloom.report.page import number
-from phenoloom.report.style import count, natural, share, shorten
+from phenoloom.report.style import natural, share, shorten
 
 #: Columns that say which profile a score is of.
 PROFILE = ["dataset", "representation", "profile"]

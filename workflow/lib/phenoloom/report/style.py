@@ -105,11 +105,6 @@ def shorten(text, length=28):
     return f"{text[: length - 1 - tail]}…{text[-tail:]}"
 
 
-def count(number, noun, plural=None):
-    """'1 plate', '2 plates', '12,345 cells'."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def categories(values, limit=21):
     """Colour and marker for the most frequent values: [(value, colour, marker)], the rest is for grey.
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from phenoloom.report.style import count, natural, share
+from phenoloom.core.words import count
+from phenoloom.report.style import natural, share
 
 WELL = ["Metadata_Plate", "Metadata_Well"]
 #: What is known of a well from the plate map.
