@@ -32,6 +32,13 @@ def test_a_missing_block_has_all_its_defaults(small):
     assert complete(full) == full
 
 
+def test_the_order_of_keys_does_not_matter(small):
+    small["evaluation"] = {"nsc": {"metric": "nsc", "level": "wells", "distance": "cosine"}}
+    turned = {key: small[key] for key in reversed(small)}
+    turned["evaluation"] = {"nsc": dict(reversed(small["evaluation"]["nsc"].items()))}
+    assert str(complete(turned)) == str(complete(small))
+
+
 @pytest.mark.parametrize(
     ("path", "key", "hint"),
     [

@@ -47,12 +47,13 @@ def with_defaults(value, schema):
         properties = branch.get("properties", {})
         extra = branch.get("additionalProperties")
         full = {}
-        for key, item in value.items():
-            inner = properties.get(key, extra if isinstance(extra, dict) else {})
-            full[key] = with_defaults(item, inner)
+        # In the schema's order, so that the order in which a file gives its keys reruns nothing.
         for key, inner in properties.items():
-            if key not in full and "default" in inner:
-                full[key] = with_defaults(inner["default"], inner)
+            if key in value or "default" in inner:
+                full[key] = with_defaults(value.get(key, inner.get("default")), inner)
+        for key, item in value.items():
+            if key not in properties:
+                full[key] = with_defaults(item, extra if isinstance(extra, dict) else {})
         return full
     if isinstance(value, list):
         return [with_defaults(item, branch.get("items", {})) for item in value]
