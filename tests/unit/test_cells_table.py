@@ -21,7 +21,7 @@ def plate(tmp_path):
     batches: list of {site: number of cells or reason of failure}; well A01. Returns (cells, images, ledger) frames.
     """
 
-    def make(batches, options=None, coverage=0.5, excluded=None, extra=None):
+    def make(batches, options=None, coverage=0.5, excluded=None, extra=None, unusable=None):
         paths, failures = [], []
         for number, sites in enumerate(batches, start=1):
             folder = tmp_path / f"b{number}"
@@ -54,7 +54,8 @@ def plate(tmp_path):
             failures[-1].write_text("".join(json.dumps(row) + "\n" for row in listed), "utf-8")
         ledger = Ledger("cells", dataset="d", plate="p")
         written = tmp_path / "cells.parquet", tmp_path / "images.parquet"
-        write_plate(paths, failures, written, options or {}, coverage, ledger, excluded, origin={"rule": "cells"})
+        given = (options or {}, coverage, ledger, excluded, {"rule": "cells"}, unusable)
+        write_plate(paths, failures, written, *given)
         return pd.read_parquet(written[0]), pd.read_parquet(written[1]), ledger.frame()
 
     return make
@@ -113,6 +114,15 @@ def test_exclusion_counts_against_coverage(plate):
     )
     with pytest.raises(InputError, match=r"only 1 of 3 sites.*out_of_focus \(2 sites\)"):
         plate([{1: 2, 2: 5, 3: 1}], excluded=excluded)
+
+
+def test_sites_that_the_index_lost_count_against_coverage_and_their_images_do_not(plate):
+    earlier = Ledger("index")
+    earlier.add("x.tif is cut off", unit="image")
+    earlier.add("site left out: no usable image of DNA", unit="site", count=2)
+    earlier.add("odd", severity="flagged", unit="site")
+    with pytest.raises(InputError, match=r"only 1 of 3 sites.*no usable image of DNA \(2 sites\)$"):
+        plate([{1: 2}], coverage=0.5, unusable=earlier.frame())
 
 
 def test_sites_without_cells_give_an_empty_table_of_the_right_columns(plate):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -321,7 +322,11 @@ def study(tmp_path, folder, **more):
     return {"study": "s", "datasets": {"d": block}}
 
 
-SMALL = {"features": {"cellprofiler": {"minutes_per_job": 1, "seconds_per_site": 30}}}  # two sites per batch
+PIPELINE = {
+    "pipeline": str(Path(__file__).resolve().parents[2] / "resources/pipelines/translocation.cppipe"),
+    "images": {"OrigGFP": "ER"},
+}
+SMALL = {"features": {"cellprofiler": {**PIPELINE, "minutes_per_job": 1, "seconds_per_site": 30}}}  # 2 sites a batch
 
 
 def snapshot(folder):

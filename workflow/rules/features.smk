@@ -58,6 +58,7 @@ rule cells:
     input:
         batches=per_batch(".h5"),
         failures=per_batch(".ledger.jsonl"),
+        unusable=per_batch(".ledger.parquet", "index"),
         quality="<results>/{dataset}/quality/{plate}.sites.parquet",
     output:
         cells="<results>/{dataset}/representations/cellprofiler/cells/{plate}.parquet",

@@ -2,6 +2,7 @@
 
 from phenoloom.cells.table import write_plate
 from phenoloom.core.job import job
+from phenoloom.core.ledger import read_ledgers
 from phenoloom.core.tables import read_table
 
 
@@ -16,6 +17,7 @@ def main(snakemake):
             run.ledger,
             excluded=read_table(snakemake.input.quality),
             origin=run.origin(),
+            unusable=read_ledgers(snakemake.input.unusable),
         )
         run.ledger.write(snakemake.output.ledger)
 

@@ -44,11 +44,11 @@ def runner_options(wildcards):
     return json.dumps({name: block[name] for name in names}, sort_keys=True)
 
 
-def per_batch(ending):
+def per_batch(ending, stage="cellprofiler"):
     """Input function: a file of every batch of a plate."""
 
     def paths(wildcards):
-        folder = f"<results>/{wildcards.dataset}/cellprofiler/{wildcards.plate}"
+        folder = f"<results>/{wildcards.dataset}/{stage}/{wildcards.plate}"
         return [f"{folder}/{batch}{ending}" for batch in study.batches(wildcards.dataset, wildcards.plate)]
 
     return paths

@@ -40,11 +40,12 @@ class Batch:
         return found
 
 
-def write_plate(batches, failures, paths, options, coverage, ledger, excluded=None, origin=None):
+def write_plate(batches, failures, paths, options, coverage, ledger, excluded=None, origin=None, unusable=None):
     """Write the cells and the images of a plate from its batches.
 
     batches: paths of .h5. failures: paths of the batches' .jsonl. paths: (cells, images) to write. options: the block
     dataset.cells. coverage: least share of sites with features. excluded: DataFrame of quality's sites, or None.
+    unusable: ledger (DataFrame) of the index; the sites that it lost count among those without features.
     Raises InputError, with the most frequent reasons, when fewer sites than `coverage` gave features.
     """
     for row in read_failures(failures):
@@ -53,8 +54,8 @@ def write_plate(batches, failures, paths, options, coverage, ledger, excluded=No
     for path in batches:
         pieces.append(Batch(path, offset))
         offset += len(pieces[-1].sites)
-    lost = Counter()
-    total = offset
+    lost = Counter(_lost_before(unusable))
+    total = offset + sum(lost.values())
     for row in read_failures(failures):
         if row["severity"] == "lost":
             lost[row["reason"]] += row["count"]
@@ -127,6 +128,14 @@ def check_coverage(total, lost, coverage):
         )
     if not total:
         raise InputError("the plate has no sites; check its images and the file-name pattern in the study's config")
+
+
+def _lost_before(ledger):
+    """{reason: number} of the sites that a ledger (DataFrame or None) lists as lost."""
+    if ledger is None:
+        return {}
+    rows = ledger[(ledger["unit"] == "site") & (ledger["severity"] == "lost")]
+    return rows.groupby("reason")["count"].sum().to_dict()
 
 
 def _excluded_sites(pieces, excluded, ledger, lost):

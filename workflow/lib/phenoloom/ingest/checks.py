@@ -20,6 +20,7 @@ def check_plate(found, facts, channels, sites, expected=(), shape=None):
     Returns (planes that are used, problems).
     """
     problems = []
+    given = {(plane.well, plane.site) for plane in found}
     usable = _readable(found, facts, problems)
     usable = _once(usable, facts, problems)
     usable = _uniform(usable, facts, shape, problems)
@@ -32,7 +33,7 @@ def check_plate(found, facts, channels, sites, expected=(), shape=None):
         if not missing:
             continue
         lost.add((well, site))
-        what = "no images" if len(missing) == len(channels) else f"no usable image of {', '.join(missing)}"
+        what = f"no usable image of {', '.join(missing)}" if (well, site) in given else "no images"
         channel = missing[0] if len(missing) == 1 else None
         problems.append(
             Problem("incomplete", f"site left out: {what}", unit="site", well=well, site=site, channel=channel)
@@ -41,6 +42,12 @@ def check_plate(found, facts, channels, sites, expected=(), shape=None):
     kept = [plane for plane in usable if (plane.well, plane.site) not in lost]
     order = {name: number for number, name in enumerate(channels)}
     return sorted(kept, key=lambda plane: (plane.well, plane.site, order[plane.channel])), problems
+
+
+def doubled(found):
+    """The planes of a list of Found that share their well, site and channel with another."""
+    places = Counter((plane.well, plane.site, plane.channel) for plane in found)
+    return [plane for plane in found if places[plane.well, plane.site, plane.channel] > 1]
 
 
 def _readable(found, facts, problems):

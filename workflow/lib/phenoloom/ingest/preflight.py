@@ -69,7 +69,7 @@ def preflight(config, threads=4):
             images = _images(dataset, block, config, threads, findings)
         elif block.get("simulate"):
             images = _simulated(block)
-        findings += _pipeline(dataset, block, images.paths)
+        findings += pipeline_findings(dataset, block, images.paths)
         try:
             findings += _rate(dataset, block, folder)
             estimates.append(_estimate(block, images, folder, len(config.get("profiles") or {})))
@@ -277,7 +277,7 @@ def _needs_negative(chain):
                 yield name
 
 
-def _pipeline(dataset, block, paths):
+def pipeline_findings(dataset, block, paths=()):
     """What the CellProfiler pipeline asks for and the study lacks. paths: its images; none where there are none yet."""
     pipeline = (block.get("features") or {}).get("cellprofiler")
     if not pipeline or not (block.get("plates") or block.get("simulate")):

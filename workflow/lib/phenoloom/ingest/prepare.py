@@ -10,6 +10,8 @@ from phenoloom.core.errors import InputError
 from phenoloom.core.names import encode
 from phenoloom.ingest.geometry import batch_size, plate_rows
 from phenoloom.ingest.index import index_plate, split, summarize, write_plate, write_summary
+from phenoloom.ingest.layouts import plate_maps, read_platemap
+from phenoloom.ingest.preflight import pipeline_findings
 
 
 def prepare(config, results, threads=None, say=None):
@@ -28,9 +30,20 @@ def prepare(config, results, threads=None, say=None):
             from phenoloom.ingest.download import fetch
 
             fetch(block["download"], [row["plate"] for row in plate_rows(block["plates"], dataset)], say)
+        _check(dataset, block)
         problems += prepare_dataset(dataset, block, f"{results}/{dataset}/index", threads, say)
     if problems:
         raise InputError("\n  ".join([f"{len(problems)} plate(s) cannot be indexed:", *problems]))
+
+
+def _check(dataset, block):
+    """Raise InputError for what would fail beside hours of other jobs: a bad plate map, a pipeline that cannot work."""
+    maps, _ = plate_maps(plate_rows(block["plates"], dataset), block.get("barcodes"))
+    for path in sorted(set(maps.values())):
+        read_platemap(path, block)
+    wrong = [finding.text for finding in pipeline_findings(dataset, block)]
+    if wrong:
+        raise InputError("\n  ".join(wrong))
 
 
 def prepare_dataset(dataset, block, folder, threads=1, say=print):
