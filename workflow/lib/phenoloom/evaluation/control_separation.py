@@ -41,6 +41,11 @@ def _moments(values, robust):
     return values.mean(axis=0), values.std(axis=0, ddof=1)
 
 
+#: Fewer plates than this tell little of how plates differ, so that wells are resampled instead. Resampled wells repeat,
+#: which makes two or three controls look closer to each other than they are.
+FEW_GROUPS = 4
+
+
 def control_separation(
     table,
     features=(),
@@ -59,8 +64,9 @@ def control_separation(
     picked after the fact. None: the details hold all features and the summary none. positive, negative: pandas
     expressions that choose the controls. by: column of the groups; empty: all wells at once. Wells where a feature has
     no value are left out for that feature and counted (n_missing); fewer than two wells of either control give NaN with
-    a note. The summary's figure is the median over the groups. Interval: bootstrap of each control's wells. Null:
-    median after exchanging controls within the groups; the p-value is of the absolute SSMD.
+    a note. The summary's figure is the median over the groups. Interval: bootstrap of whole groups from FEW_GROUPS of
+    them on, else of each control's wells. Null: median after exchanging controls within the groups; the p-value is
+    of the absolute SSMD.
     """
     table = choose(table, samples)
     names = named_features(table, features) if features else feature_columns(table)
@@ -117,7 +123,11 @@ def _summary(name, found, pairs, robust, permutations, bootstrap, seed):
     """Rows of Z' and SSMD of one feature: median over groups. pairs: (positive, negative) values of each group."""
     pairs = [pair for pair in pairs if min(map(len, pair)) >= 2]
     rng = np.random.default_rng(seed)
-    drawn = [_medians([_resampled(*pair, rng) for pair in pairs], robust) for _ in range(bootstrap if pairs else 0)]
+    if len(pairs) >= FEW_GROUPS:
+        whole = found[["z_prime", "ssmd"]].dropna().to_numpy()
+        drawn = [np.median(whole[rng.integers(0, len(whole), len(whole))], axis=0) for _ in range(bootstrap)]
+    else:
+        drawn = [_medians([_resampled(*pair, rng) for pair in pairs], robust) for _ in range(bootstrap if pairs else 0)]
     null = [_medians([_exchanged(*pair, rng) for pair in pairs], robust) for _ in range(permutations if pairs else 0)]
     drawn, null = np.array(drawn).reshape(-1, 2), np.array(null).reshape(-1, 2)
     n = int(found["n_positive"].sum() + found["n_negative"].sum())

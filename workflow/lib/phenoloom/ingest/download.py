@@ -32,7 +32,9 @@ def fetch(download, plates, say=print):
     plates: names for {plate}. say: takes progress lines. Raises InputError naming the address and what is wrong.
     """
     folder = Path(download["folder"])
-    filled = folder.is_dir() and not (folder / ".fetched").exists() and any(folder.iterdir())
+    records = folder / ".fetched"
+    ours = records.is_dir() and any(records.iterdir())
+    filled = folder.is_dir() and not ours and any(path != records for path in folder.iterdir())
     for entry in download["files"]:
         if filled and not entry["url"].endswith("/"):
             say(f"{folder} has files already: {entry['url']} is not fetched")
@@ -42,7 +44,7 @@ def fetch(download, plates, say=print):
             url = entry["url"].replace("{plate}", quote(plate) if "://" in entry["url"] else plate)
             below = entry.get("to", "").replace("{plate}", plate)
             target = folder / safe_name(below, "download.to") if below else folder
-            _fetch_one(url, target, folder / ".fetched", entry, download, say)
+            _fetch_one(url, target, records, entry, download, say)
 
 
 def _fetch_one(url, target, records, entry, download, say):
