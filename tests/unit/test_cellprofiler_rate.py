@@ -109,6 +109,7 @@ def test_the_first_site_does_not_count_and_the_mean_is_rounded(tmp_path):
     found = rate.measure(rows(), pipeline, ["DNA", "GFP"], script, number=3)
     assert (found["seconds_per_site"], found["cpu_seconds"], found["wall_seconds"]) == (11, 11.22, 12.22)
     assert found["peak_mb"] == 500 and len(found["sites"]) == 2 and found["lost"] == []
+    assert not found["first_included"]
     assert found["pipeline_digest"] == batches.pipeline_digest(pipeline["pipeline"])
     asked = pd.read_parquet(tmp_path / "index.parquet")
     assert len(asked) == 4 and set(asked["plate"]) == {"P1", "P2"}
@@ -118,6 +119,7 @@ def test_sites_that_fail_are_named_and_when_all_do_there_is_no_rate(tmp_path):
     lost = {"plate": "P1", "well": "A01", "site": "1", "severity": "lost", "reason": "is empty"}
     pipeline = block({"pipeline": str(ROOT / "resources/pipelines/translocation.cppipe")})
     found = rate.measure(rows(), pipeline, ["DNA", "GFP"], stand_in(tmp_path, [cost(1, 1)], [lost]))
+    assert found["first_included"]
     assert found["lost"] == ["P1 A01 site 1: is empty"]
     with pytest.raises(InputError, match="measured none of 4 sites: is empty"):
         rate.measure(rows(), pipeline, ["DNA", "GFP"], stand_in(tmp_path, [], [lost]))

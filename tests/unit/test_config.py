@@ -18,7 +18,9 @@ def small():
     return {"study": "s", "datasets": {"d": {"simulate": {}, "channels": {"DNA": {}}}}}
 
 
-@pytest.mark.parametrize("path", [ROOT / "config/config.yaml", ROOT / "config/template.yaml", *STUDIES], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [ROOT / "config/config.yaml", ROOT / "config/template.yaml", *STUDIES], ids=lambda p: p.stem
+)
 def test_every_study_that_ships_is_valid(path):
     assert read_config(path)["datasets"]
 

@@ -70,7 +70,14 @@ def test_both_ways_give_the_same_cellprofiler():
 
 def test_both_pythons_run_the_same_cellprofiler():
     old, new = pins("cellprofiler-py39.txt"), pins("cellprofiler-py311.txt")
-    for name in ("cellprofiler", "cellprofiler-core", "centrosome", "python-javabridge", "python-bioformats", "pyarrow"):
+    for name in (
+        "cellprofiler",
+        "cellprofiler-core",
+        "centrosome",
+        "python-javabridge",
+        "python-bioformats",
+        "pyarrow",
+    ):
         assert old[name] == new[name]
 
 

@@ -62,6 +62,7 @@ def measure(index, block, channels, script, functions=None, number=3):
         "seconds_per_site": rounded(cpu),
         "cpu_seconds": round(cpu, 3),
         "wall_seconds": round(float(np.mean([site["seconds"] for site in counted])), 3),
+        "first_included": len(costs) == 1,
         "peak_mb": round(max(site["peak_mb"] for site in costs)),
         "sites": [{**site, **{name: round(site[name], 3) for name in ("seconds", "cpu_seconds")}} for site in counted],
         "lost": [f"{row['plate']} {row['well']} site {row['site']}: {row['reason']}" for row in lost],

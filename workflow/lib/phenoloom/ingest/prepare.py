@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from phenoloom.cellprofiler.batches import assign
 from phenoloom.core.errors import InputError
 from phenoloom.core.names import encode
+from phenoloom.core.words import count
 from phenoloom.ingest.geometry import batch_size, plate_rows
 from phenoloom.ingest.index import index_plate, split, summarize, write_plate, write_summary
 from phenoloom.ingest.layouts import plate_maps, read_platemap
@@ -33,7 +34,7 @@ def prepare(config, results, threads=None, say=None):
         _check(dataset, block)
         problems += prepare_dataset(dataset, block, f"{results}/{dataset}/index", threads, say)
     if problems:
-        raise InputError("\n  ".join([f"{len(problems)} plate(s) cannot be indexed:", *problems]))
+        raise InputError("\n  ".join([f"{count(len(problems), 'plate')} cannot be indexed:", *problems]))
 
 
 def _check(dataset, block):
@@ -84,5 +85,6 @@ def _one(dataset, block, folder, row, threads):
     changed = write_plate(index, folder, batches)
     summary = summarize(index, batches)
     lost = sum(one.count for one in index.problems if one.severity == "lost" and one.unit == "site")
-    words = [f"{sum(summary['sites'])} sites in {len(batches)} batch(es)", f"{lost} lost" if lost else ""]
+    sites = count(sum(summary["sites"]), "site")
+    words = [f"{sites} in {count(len(batches), 'batch', 'batches')}", f"{lost} lost" if lost else ""]
     return summary, ", ".join(filter(None, words)) + ("" if changed else ", unchanged")
