@@ -285,7 +285,19 @@ def test_a_wrong_config_is_said_before_anything_runs(snakemake, study, tmp_path,
     done = phenoloom(folder, "run", "broken.yaml", "all", "--cores", "1")
     text = done.stdout + done.stderr
     assert done.returncode != 0 and words in text and "Traceback" not in text
-    assert not list(folder.glob("results/broken/screen/[!i]*")), "nothing but the index"
+    assert not (folder / "results/broken/screen").exists()
+
+
+def test_snakemake_itself_says_what_a_pipeline_lacks_before_any_job(snakemake, study, tmp_path, scratch_home):
+    folder = variant(study, tmp_path)
+    assert phenoloom(folder, "prepare", "broken.yaml").returncode == 0
+    config = broken_study.config()
+    _lacking_channel(config)
+    (folder / "broken.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    done = snakemake(folder, "--configfile", "broken.yaml", check=False)
+    assert done.returncode != 0
+    assert "asks for the image OrigER, and no channel of the study" in done.stdout + done.stderr
+    assert not list(folder.glob("results/broken/logs/**/*.log"))
 
 
 def test_a_config_that_is_no_yaml_is_one_sentence(study, tmp_path, scratch_home):
@@ -341,9 +353,9 @@ def test_a_full_disk_fails_a_job_and_leaves_nothing_behind(snakemake, half, scra
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert done.returncode != 0
-    assert "File too large" in done.stdout + done.stderr
+    assert f"{cells} cannot be written (File too large); make room" in done.stdout + done.stderr
     assert not (folder / cells).exists()
-    assert [path.name for path in (folder / cells).parent.iterdir() if path.name.startswith(".")] == []
+    assert not list((folder / cells).parent.glob(".*"))
     snakemake(folder, cells, "--configfile", "broken.yaml")
     assert (folder / cells).stat().st_size == size
 
@@ -353,7 +365,7 @@ def test_a_full_disk_while_indexing_is_one_sentence(study, tmp_path, scratch_hom
     done = phenoloom(
         folder, "prepare", "broken.yaml", before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
     )
-    assert "File too large" in said(done)
+    assert "cannot be written (File too large); make room and give the same command again" in said(done)
     assert not [path for path in folder.rglob(".*") if path.is_file()]
     assert not list(folder.rglob("summary.json"))
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from phenoloom.core.errors import InputError
+from phenoloom.core.files import full_disk
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,6 +34,11 @@ def main(arguments=None):
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if sentence := full_disk(error):
+            print(f"error: {sentence}", file=sys.stderr)
+            return 1
+        raise
 
 
 def _prepare(given):

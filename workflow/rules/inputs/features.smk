@@ -1,15 +1,25 @@
 """Inputs and params of the rules in features.smk."""
 
+import functools
 import glob
 import json
 import shlex
 
 from phenoloom.cellprofiler import pipeline as pipelines
+from phenoloom.ingest.preflight import pipeline_findings
 
 
 def pipeline_of(wildcards):
-    """The .cppipe of a dataset."""
+    """The .cppipe of a dataset. Stops the workflow before any job when it asks for what the study lacks."""
+    wrong = _lacking(wildcards.dataset)
+    if wrong:
+        raise WorkflowError("\n".join(wrong))
     return study.pipeline(wildcards.dataset)["pipeline"]
+
+
+@functools.cache
+def _lacking(dataset):
+    return [finding.text for finding in pipeline_findings(dataset, study.dataset(dataset))]
 
 
 def illuminated(wildcards):

@@ -1,10 +1,14 @@
 """Whole files or none: everything is written beside its place and moved there when complete."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+#: What a full disk, a used-up quota and a limit on the size of files look like.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -24,9 +28,19 @@ def atomic(path):
             os.fsync(file.fileno())
         os.chmod(partial, 0o666 & ~_umask())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
+
+
+def full_disk(error):
+    """One sentence for an error that says that a disk is full, None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in _FULL:
+        return None
+    place = error.filename or "a file"
+    return f"{place} cannot be written ({os.strerror(error.errno)}); make room and give the same command again"
 
 
 def _umask():

@@ -27,8 +27,8 @@ log = logging.getLogger("phenoloom")
 def job(snakemake):
     """Run a rule's script: everything printed or logged goes to the rule's log, an error ends there in full.
 
-    Yields a Run. An InputError is logged as its one sentence; any other error with its traceback. Both end the
-    job with exit status 1, and Snakemake shows the log's end.
+    Yields a Run. An InputError or a full disk is logged as one sentence; any other error with its traceback. Both end
+    the job with exit status 1, and Snakemake shows the log's end.
     """
     path = Path(snakemake.log[0]) if snakemake.log else None
     with _output_to(path):
@@ -39,9 +39,11 @@ def job(snakemake):
             yield Run(snakemake)
         except Exception as error:
             from phenoloom.core.errors import InputError
+            from phenoloom.core.files import full_disk
 
-            if isinstance(error, InputError):
-                print(f"error: {error}", file=sys.stderr)
+            sentence = str(error) if isinstance(error, InputError) else full_disk(error)
+            if sentence:
+                print(f"error: {sentence}", file=sys.stderr)
             else:
                 traceback.print_exc()
             sys.stderr.flush()
