@@ -65,9 +65,10 @@ def test_tables_agree_with_the_stored_ones(batch, shared_data, name):
         assert column.startswith(tuple(CHANGED)), f"{column} differs in {rows} rows, by up to {largest}"
         assert column != "AreaShape_Orientation"
         if column.startswith("AreaShape_Zernike"):
-            assert rows <= 2 and largest < 0.01
+            assert rows <= 2 and largest < 0.03
         elif column.startswith("Location_MaxIntensity"):
-            assert rows < len(ours) / 5
+            channel = column.rsplit("_", 1)[1]
+            assert f"Intensity_MaxIntensity_{channel}" not in differing
         elif column == "AreaShape_EulerNumber":
             assert rows <= 2
         else:
