@@ -113,14 +113,14 @@ def _rate_words(study, dataset, found):
         f"  {found['cpu_seconds']:.2f} CPU seconds a site without start-up ({found['wall_seconds']:.2f} s wall), "
         f"{count(found['peak_mb'], 'MB', 'MB')} of memory at most"
     )
+    if found["first_included"]:
+        lines.append("  only one site could be measured, so loading CellProfiler's libraries is in it")
     lines += [f"  lost: {text}" for text in found["lost"]]
     if block["seconds_per_site"] is not None:
         lines.append(
             f"  the config says seconds_per_site: {block['seconds_per_site']:g}, which goes first; "
             f"take it out to go by the measured {found['seconds_per_site']:g}"
         )
-    if found["first_included"]:
-        lines.append("  only one site could be measured, so loading CellProfiler's libraries is in it")
     few, many = min(jobs), max(jobs)
     lines.append(
         f"  at {block['minutes_per_job']:g} min a job and {study.seconds_per_site(dataset):g} s a site: "
