@@ -144,7 +144,7 @@ def test_a_second_run_has_nothing_to_do_and_a_touched_image_changes_nothing(snak
 def test_a_changed_option_reruns_what_depends_on_it_only(snakemake, demo):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["evaluation"]["nsc"]["distance"] = "correlation"
-    (demo / "changed.yaml").write_text(yaml.safe_dump(config))
+    (demo / "changed.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = snakemake(demo, "--dry-run", "--quiet", "rules", "--configfile", "changed.yaml")
     jobs = dict(re.findall(r"^(\w+)\s+(\d+)\s*$", done.stdout + done.stderr, flags=re.M))
     assert jobs["evaluate"] == "1"
@@ -161,7 +161,7 @@ def test_a_demo_without_effects_finds_nothing(snakemake, tmp_path):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["study"] = "nothing"
     config["datasets"]["plates1"]["simulate"]["effect_scale"] = 0
-    (tmp_path / "nothing.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "nothing.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     snakemake(tmp_path, "--configfile", "nothing.yaml", "evaluation")
     scores = read_table(tmp_path / "results/nothing/evaluation.parquet").set_index(["evaluation", "label"])
     assert scores.loc[("activity", "share active"), "value"] <= 0.1

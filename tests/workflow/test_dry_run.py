@@ -46,7 +46,7 @@ def test_without_an_illumination_method_a_pipeline_that_asks_gets_flat_functions
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["study"] = "flat"
     config["datasets"]["plates1"]["illumination"] = {"method": "none"}
-    (tmp_path / "flat.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "flat.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = snakemake(tmp_path, "--dry-run", "--quiet", "rules", "--configfile", "flat.yaml")
     found = jobs(done.stdout + done.stderr)
     assert found["illumination_plates1"] == 8
@@ -66,7 +66,7 @@ def test_the_default_study_does_not_leak_into_another(snakemake, tmp_path):
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     del config["evaluation"]
     config["study"] = "other"
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = snakemake(tmp_path, "--dry-run", "--quiet", "rules", "--configfile", "other.yaml")
     assert "evaluate" not in jobs(done.stdout + done.stderr)
 
