@@ -119,3 +119,21 @@ def test_treatments_are_named_with_dose_and_unit():
         }
     )
     assert summary.treatment(frame).tolist() == ["a @ 0.3 µM", "b", "c @ 2"]
+
+
+def test_sites_that_the_index_lost_count_against_coverage():
+    ledger = pd.DataFrame(
+        {
+            "plate": ["P", "P", "P"],
+            "well": ["A01", "A02", "A02"],
+            "site": ["2", "1", "1"],
+            "unit": ["site", "site", "image"],
+            "severity": ["lost", "lost", "lost"],
+        }
+    )
+    layout = pd.DataFrame({"Metadata_Plate": ["P", "P"], "Metadata_Well": ["A01", "A02"]})
+    index = pd.DataFrame({"batch": "b", "plate": "P", "well": ["A01"], "site": [1], "channel": ["DNA"]})
+    measured = pd.DataFrame({"Metadata_Plate": ["P"], "Metadata_Well": ["A01"], "Metadata_Site": [1]})
+    wells = summary.count_wells(layout, index=index, measured=measured, unusable=ledger)
+    assert wells["Sites"].tolist() == [2, 1]
+    assert summary.count_plates(wells)["Coverage"].tolist() == [1 / 3]

@@ -4,6 +4,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from phenoloom.core.job import job
+from phenoloom.core.ledger import read_ledgers
 from phenoloom.core.tables import read_index, read_table, write_arrow
 from phenoloom.report.summary import known_wells, summarize
 
@@ -36,12 +37,14 @@ def plates_of(layout, cells, given):
         for plate in dict.fromkeys(names):
             yield {"layout": layout[names == plate], "cells": cells[cells["Metadata_Plate"] == plate]}
         return
+    unusable = read_ledgers(given.get("unusable", []))
     for number, path in enumerate(given.index):
         index = read_index(path)
         plate = str(index["plate"].iloc[0]) if len(index) else ""
         tables = {kind: read(given[kind][number]) for kind, read in kinds.items() if given.get(kind)}
         own = cells[cells["Metadata_Plate"] == plate] if given.get("wells") else None
-        yield {"layout": layout[names == plate], "index": index, "cells": own, **tables}
+        lost = unusable[unusable["plate"] == plate]
+        yield {"layout": layout[names == plate], "index": index, "cells": own, "unusable": lost, **tables}
 
 
 def read_measured(path):

@@ -20,6 +20,11 @@ def tables_of_dataset(wildcards):
         plates = study.plates(dataset)
         found["layout"] = f"{folder}/layout.parquet"
         found["index"] = [f"{folder}/index/{plate}.parquet" for plate in plates]
+        found["unusable"] = [
+            f"{folder}/index/{plate}/{batch}.ledger.parquet"
+            for plate in plates
+            for batch in study.batches(dataset, plate)
+        ]
         found["quality"] = [f"{folder}/quality/{plate}.parquet" for plate in plates]
         found["sites"] = [f"{folder}/quality/{plate}.sites.parquet" for plate in plates]
         if study.pipeline(dataset):

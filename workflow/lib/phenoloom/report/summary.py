@@ -57,19 +57,19 @@ def role(frame):
     )
 
 
-def count_wells(layout, index=None, quality=None, sites=None, measured=None, cells=None):
+def count_wells(layout, index=None, quality=None, sites=None, measured=None, cells=None, unusable=None):
     """Counts per well of one plate: the layout's wells and those with images or cells, with the columns COUNTS.
 
     index: image index rows. quality: one row per image with Metadata_Flags. sites: one row per site with
     Metadata_Excluded. measured: one row per site that gave features. cells: one row per well with
-    Metadata_Count_Cells. Any of them may be None: its counts are NaN (unknown), while a well that a given table
-    lacks counts 0.
+    Metadata_Count_Cells. unusable: ledger of the index, whose lost sites are sites of the plate too. Any of them may
+    be None: its counts are NaN (unknown), while a well that a given table lacks counts 0.
     """
     wells = with_layout_columns(layout).drop_duplicates(WELL)
     counted = {}
     if index is not None:
         named = index.rename(columns={"plate": WELL[0], "well": WELL[1], "batch": "Metadata_Batch"})
-        counted["Sites"] = named.drop_duplicates([*WELL, "site"]).groupby(WELL).size()
+        counted["Sites"] = _all_sites(named, unusable).groupby(WELL).size()
         counted["Images"] = named.groupby(WELL).size()
     if quality is not None:
         flagged = quality["Metadata_Flags"].fillna("") != ""
@@ -92,6 +92,16 @@ def count_wells(layout, index=None, quality=None, sites=None, measured=None, cel
     imaged = merged["Sites"] > 0 if "Sites" in counted else pd.Series(True, merged.index)
     merged.loc[~imaged, ["Sites_Measured", "Cells", "Images_Flagged", "Sites_Excluded"]] = np.nan
     return merged[[*LAYOUT, *COUNTS]].sort_values(WELL, kind="stable").reset_index(drop=True)
+
+
+def _all_sites(indexed, unusable):
+    """Different sites of a plate: those of the index and those that the index lost."""
+    keys = [*WELL, "site"]
+    found = [indexed[keys].astype(str)]
+    if unusable is not None:
+        lost = unusable[(unusable["severity"] == "lost") & (unusable["unit"] == "site")]
+        found.append(lost.rename(columns={"plate": WELL[0], "well": WELL[1]})[keys].dropna().astype(str))
+    return pd.concat(found).drop_duplicates()
 
 
 def count_plates(wells):
