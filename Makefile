@@ -3,11 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 STUDY ?= config/config.yaml
 TARGET ?= all
-BUILD = $(PYTHON) workflow/envs/build.py
+BUILD = sh workflow/envs/build.sh
 MAIN = env="$$($(BUILD) main cellprofiler)"; export PATH="$$env/bin:$$PATH" PYTHONPATH="$(CURDIR)/workflow/lib"
 LINT = lint="$$($(BUILD) lint)"; export PATH="$$lint/bin:$$PATH"
 
