@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
+from phenoloom.config.loading import read_config
 from phenoloom.core.tables import read_table
+from phenoloom.ingest.prepare import prepare
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,7 +29,6 @@ def study(snakemake, shared_data, tmp_path_factory):
         "plates": "plates.tsv",
         "channels": {name: {"source": source} for name, source in CHANNELS.items()},
         "images": {"format": "phenix"},
-        "geometry": {"wells": ["C03"], "sites": 1},
         # The pipeline subtracts what its authors estimated as background, so the functions keep the images' scale.
         "illumination": {"method": "gaussian", "rescale": False, "downsample": 4, "filter_size": 60},
         "features": {"cellprofiler": {"pipeline": str(data / "analysis.cppipe"), "masks": ["Cells"]}},
@@ -39,13 +40,17 @@ def study(snakemake, shared_data, tmp_path_factory):
         "evaluation": {},
     }
     (folder / "phenix.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.chdir(folder)
+    prepare(read_config("phenix.yaml"), "results/phenix", threads=1)
+    monkeypatch.undo()
     snakemake(folder, "--configfile", "phenix.yaml")
     return folder / "results/phenix"
 
 
 def test_the_field_is_indexed_measured_and_corrected(study):
     index = read_table(study / "field/index/BR%201.parquet")
-    assert index["channel"].tolist() == sorted(CHANNELS)
+    assert sorted(index["channel"]) == sorted(CHANNELS)
     assert set(zip(index["well"], index["site"], strict=True)) == {("C03", 3)}
     quality = read_table(study / "field/quality/BR%201.parquet")
     assert len(quality) == 6 and quality["Quality_PowerLogLogSlope"].between(-4, 0).all()
