@@ -162,7 +162,7 @@ def test_a_demo_without_effects_finds_nothing(snakemake, tmp_path):
     config["study"] = "nothing"
     config["datasets"]["plates1"]["simulate"]["effect_scale"] = 0
     (tmp_path / "nothing.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    snakemake(tmp_path, "--configfile", "nothing.yaml", "evaluation")
+    snakemake(tmp_path, "evaluation", "--configfile", "nothing.yaml")
     scores = read_table(tmp_path / "results/nothing/evaluation.parquet").set_index(["evaluation", "label"])
     assert scores.loc[("activity", "share active"), "value"] <= 0.1
     assert scores.loc[("nsc", "accuracy"), "value"] <= 0.4
