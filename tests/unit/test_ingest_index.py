@@ -415,3 +415,12 @@ def test_split_keeps_every_site_for_the_ledger(plate):
     result = index(plate)
     batches = split(result, lambda sites, size: [[site] for site in sites], 1)
     assert sorted(site for batch in batches for site in batch) == result.sites and len(batches) == 3
+
+
+def test_images_beyond_the_declared_geometry_are_listed_once(plate):
+    declared = [("A01", 1), ("A01", 2)]
+    result = index(plate, only=declared, declared=declared)
+    assert places(result) == [("A01", site, channel) for site in (1, 2) for channel in ("DNA", "ER")]
+    assert "2 sites of plate P lie beyond the declared geometry, B02 site 1 the first" in reasons(result)
+    assert result.ledger(set(declared), first=True).num_rows == 1
+    assert result.ledger(set(declared), first=False).num_rows == 0

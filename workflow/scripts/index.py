@@ -13,9 +13,10 @@ def main(snakemake):
     with job(snakemake) as run:
         options, dataset = snakemake.params, run.wildcards["dataset"]
         number = int(run.wildcards["batch"])
-        sites, shape = options.sites, options.shape
+        sites, shape, declared = options.sites, options.shape, None
         if sites is None and not geometry.read_summary(f"{options.folder}/summary.json"):
-            sites = assign(geometry.sites(options.geometry), options.size)[number - 1]
+            declared = geometry.sites(options.geometry)
+            sites = assign(declared, options.size)[number - 1]
             shape = options.geometry["width"], options.geometry["height"]
         index = index_plate(
             dataset,
@@ -28,6 +29,7 @@ def main(snakemake):
             threads=2 * run.threads,
             only=sites and [tuple(site) for site in sites],
             shape=shape and tuple(shape),
+            declared=declared,
         )
         own = None if sites else set(split(index, assign, options.size)[number - 1])
         write_if_changed(snakemake.output.index, to_bytes(index.table(own)))

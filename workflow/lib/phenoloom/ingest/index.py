@@ -12,9 +12,10 @@ from phenoloom.core import ledger
 from phenoloom.core.files import write_if_changed
 from phenoloom.core.names import encode
 from phenoloom.core.tables import INDEX_SCHEMA
+from phenoloom.core.words import count
 from phenoloom.ingest.checks import check_plate
 from phenoloom.ingest.facts import load, read_facts, save, to_bytes
-from phenoloom.ingest.listing import list_plate
+from phenoloom.ingest.listing import Problem, list_plate
 
 #: How the simulator names its images.
 SIMULATED = {"format": "pattern", "pattern": "{well}_s{site}_{channel}.tif", "digest": "content"}
@@ -61,17 +62,28 @@ class PlateIndex:
         return {(row["well"], row["site"]) for row in self.rows}
 
 
-def index_plate(dataset, batch, plate, place, channels, images, memory=None, threads=4, only=None, shape=None):
+def index_plate(
+    dataset, batch, plate, place, channels, images, memory=None, threads=4, only=None, shape=None, declared=None
+):
     """Index one plate.
 
     place: its folder or load_data table. channels, images: blocks of the dataset's config. memory: file that remembers
     what was read of unchanged files. only: (well, site) pairs to stay with, each of them due; all by default.
-    shape: (width, height) due; by default the plate's most frequent one. Raises InputError when the plate cannot be
-    listed at all; anything less ends in `problems`.
+    shape: (width, height) due; by default the plate's most frequent one. declared: all (well, site) pairs of the
+    plate's declared geometry; images beyond it are a problem. Raises InputError when the plate cannot be listed at
+    all; anything less ends in `problems`.
     """
     listing = list_plate(place, plate, channels, images)
     found, sites, expected = listing.found, listing.sites, ()
     problems = listing.problems
+    beyond = sorted(sites - set(declared)) if declared is not None else []
+    if beyond:
+        well, site = beyond[0]
+        reason = (
+            f"{count(len(beyond), 'site')} of plate {plate} lie beyond the declared geometry, {well} site {site} the "
+            "first: they are not used; run `make prepare`, or declare them"
+        )
+        problems = [*problems, Problem("undeclared", reason, unit="site", count=len(beyond))]
     if only is not None:
         expected = set(only)
         sites = sites & expected

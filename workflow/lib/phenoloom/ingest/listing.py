@@ -27,7 +27,7 @@ class Found(NamedTuple):
 class Problem(NamedTuple):
     """Something that cannot be used (`lost`) or is odd (`flagged`); unit and count say how much of what.
 
-    kind: unreadable, name, duplicate, size, type, incomplete or uneven.
+    kind: unreadable, name, duplicate, size, type, incomplete, uneven or undeclared.
     """
 
     kind: str
