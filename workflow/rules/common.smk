@@ -1,5 +1,7 @@
 """What all rules share: the checked config, the study, and helpers for params, code fingerprints and resources."""
 
+from pathlib import Path
+
 from phenoloom.config.loading import complete, read_yaml
 from phenoloom.config.study import Study
 from phenoloom.core.code import fingerprint
@@ -48,8 +50,8 @@ def option(path):
 
 def code_of(script, environment):
     """Fingerprint of a rule: its script, the library code that it imports, and the pins of its environment."""
-    folder = f"{workflow.basedir}/workflow"
-    return fingerprint(f"{folder}/scripts/{script}.py", pins=[f"{folder}/envs/{environment}.yaml"])
+    pins = sorted(Path(f"{workflow.basedir}/workflow/envs").glob(f"{environment}.*"))
+    return fingerprint(f"{SCRIPTS}/{script}.py", pins=pins)
 
 
 def memory(base_mb, per_item_mb=0, items=None):
