@@ -53,7 +53,10 @@ def test_the_field_is_indexed_measured_and_corrected(study):
     assert sorted(index["channel"]) == sorted(CHANNELS)
     assert set(zip(index["well"], index["site"], strict=True)) == {("C03", 3)}
     quality = read_table(study / "field/quality/BR%201.parquet")
-    assert len(quality) == 6 and quality["Quality_PowerLogLogSlope"].between(-4, 0).all()
+    slopes = quality.set_index("Metadata_Channel")["Quality_PowerLogLogSlope"]
+    assert len(slopes) == 6
+    # Fluorescence in focus falls off steeply with frequency; this thin brightfield plane is nearly white noise.
+    assert slopes.drop("Brightfield").between(-3, -2).all() and slopes["Brightfield"] > -1
     for channel in CHANNELS:
         function = np.load(study / f"field/illumination/BR%201/{channel}.npy", allow_pickle=False)
         assert function.shape == (1080, 1080) and function.dtype == np.float32 and (function > 0).all()
