@@ -24,9 +24,14 @@ def _lacking(dataset):
 
 def illuminated(wildcards):
     """Channels whose illumination function the pipeline asks for."""
-    block = study.pipeline(wildcards.dataset)
+    return _illuminated(wildcards.dataset)
+
+
+@functools.cache
+def _illuminated(dataset):
+    block = study.pipeline(dataset)
     try:
-        return pipelines.illuminated_channels(block["pipeline"], study.channels(wildcards.dataset), block["images"])
+        return pipelines.illuminated_channels(block["pipeline"], study.channels(dataset), block["images"])
     except ValueError as error:
         raise WorkflowError(str(error))
 
@@ -41,7 +46,12 @@ def illumination_functions(wildcards):
 
 def extra_files(wildcards):
     """Files that the pipeline gets besides the images of the sites; patterns are resolved."""
-    block = study.pipeline(wildcards.dataset)
+    return _extra_files(wildcards.dataset)
+
+
+@functools.cache
+def _extra_files(dataset):
+    block = study.pipeline(dataset)
     fixed = [entry["file"] for entry in block["images"].values() if isinstance(entry, dict) and "file" in entry]
     patterns = [*block["files"], *block["metadata_files"]]
     return fixed + [path for pattern in patterns for path in sorted(glob.glob(pattern)) or [pattern]]

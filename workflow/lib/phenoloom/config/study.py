@@ -51,7 +51,7 @@ class Study:
 
     def batches(self, dataset, plate):
         """Identifiers of the batches of sites of a plate: 0001, 0002, ..."""
-        return [f"{number:04d}" for number in range(1, len(self._counts(dataset)[plate]) + 1)]
+        return [batches.batch_name(number) for number in range(1, len(self._counts(dataset)[plate]) + 1)]
 
     def sites(self, dataset, plate, batch):
         """(well, site) pairs of one batch of a plate whose geometry is declared."""

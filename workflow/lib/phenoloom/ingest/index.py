@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from phenoloom.cellprofiler.batches import batch_name
 from phenoloom.core import ledger
 from phenoloom.core.files import write_if_changed
 from phenoloom.core.names import encode
@@ -132,7 +133,7 @@ def write_plate(index, folder, batches):
             (".parquet", index.table(sites)),
             (".ledger.parquet", index.ledger(sites, number == 1)),
         ):
-            path = own / f"{number:04d}{suffix}"
+            path = own / f"{batch_name(number)}{suffix}"
             due.add(path.name)
             changed |= write_if_changed(path, to_bytes(table))
     for path in own.glob("*.parquet"):

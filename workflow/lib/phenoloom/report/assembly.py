@@ -67,7 +67,7 @@ def page(templates, config, datasets, maps, profiles, dropped, scores, evaluatio
             "tiles": _tiles(datasets),
             "warnings": _warnings(datasets, scores, ledger, config),
             "coverage": config.get("coverage", 0.8),
-            "datasets": [_dataset_view(dataset, config["study"]) for dataset in datasets],
+            "datasets": [_dataset_view(dataset) for dataset in datasets],
             "profiles": contents.profile_rows(profiles),
             "maps": maps,
             "dropped": dropped_rows,
@@ -105,7 +105,7 @@ def _groups(pictures):
     return list(groups.values())
 
 
-def _dataset_view(dataset, study):
+def _dataset_view(dataset):
     rows, total = contents.capped(dataset.plates_table, contents.PLATE_ROWS)
     sums = contents.totals(dataset.plates_table)
     names = contents.names_of(dataset.wells_table)

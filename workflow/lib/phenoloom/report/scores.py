@@ -11,8 +11,6 @@ from phenoloom.report.contents import headline
 from phenoloom.report.page import number
 from phenoloom.report.style import natural, share, shorten
 
-#: Columns that say which profile a score is of.
-PROFILE = ["dataset", "representation", "profile"]
 #: Rows of the overview on one page, labels of a confusion matrix, units of a list.
 OVERVIEW_ROWS, MATRIX_LABELS, LISTED_UNITS = 60, 40, 40
 #: Names written into a scatter plot; panels of dose-response curves; features drawn per evaluation.
@@ -212,7 +210,6 @@ def _add_precision(gallery, details, name, where):
             found["mean_average_precision"],
             found["qvalue"],
             called,
-            found["unit"],
             word,
             "mean average precision",
         )
@@ -220,7 +217,7 @@ def _add_precision(gallery, details, name, where):
         if listed:
             _unit_list(panels[1], found, called)
         elif both:
-            _by_moa(panels[1], found, groups)
+            _by_moa(panels[1], groups)
     gallery.add(
         f"precision--{name}",
         figure,
@@ -245,7 +242,7 @@ def _add_precision(gallery, details, name, where):
     )
 
 
-def _volcano(axis, values, qvalues, called, names, word, label):
+def _volcano(axis, values, qvalues, called, word, label):
     height = -np.log10(np.clip(qvalues.astype(float), 1e-300, 1))
     size = 26 if len(values) < 300 else 10
     for chosen, colour, text in ((~called, "#b3bcc5", f"not {word}"), (called, style.ACCENT, word)):
@@ -295,7 +292,7 @@ def _moa_groups(found):
     return {moa: groups[moa] for moa in ordered}
 
 
-def _by_moa(axis, found, groups):
+def _by_moa(axis, groups):
     for line, values in enumerate(groups.values()):
         axis.plot(
             values, np.full(len(values), line), "o", color=style.ACCENT, alpha=0.5, markersize=4.5, markeredgewidth=0
@@ -328,7 +325,6 @@ def _add_energy(gallery, details, name, where):
             found["energy_distance"],
             found["qvalue"],
             active,
-            found["unit"],
             "active",
             "energy distance to the negative controls",
         )

@@ -17,7 +17,7 @@ def stain(random, cells, maps, changes):
         return {name: np.zeros(shape, np.float32) for name in (*FLUORESCENCE, "thickness")}
     fine, medium, coarse = (smooth_noise(random, shape, scale) for scale in (1.2, 2.2, 7.0))
     body = _body(maps)
-    nucleoli = _spots(random, shape, *_nucleoli(random, cells))
+    nucleoli = _spots(shape, *_nucleoli(random, cells))
     level = {name: maps.of(cells.expression[:, index]) for index, name in enumerate(FLUORESCENCE)}
     lights = {
         "DNA": _dna(cells, maps, nucleoli, medium, fine) * level["DNA"],
@@ -136,7 +136,7 @@ def _nucleoli(random, cells):
     )
 
 
-def _spots(random, shape, y, x, radius):
+def _spots(shape, y, x, radius):
     """Round spots with soft edges, each added in its own small window; float32 (H, W)."""
     canvas = np.zeros(shape, np.float32)
     for row, column, sigma in zip(y, x, radius, strict=True):
