@@ -1,5 +1,6 @@
 """Which evaluation runs on which profile."""
 
+import os
 import subprocess
 import sys
 
@@ -37,5 +38,6 @@ def test_no_profiles_give_no_rows():
 
 def test_the_plan_loads_no_heavy_library():
     code = "import sys, phenoloom.evaluation.plan; print({'numpy', 'pandas', 'scipy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
