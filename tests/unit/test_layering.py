@@ -17,6 +17,8 @@ ORDER = [
     "profiles",
     "evaluation",
     "report",
+    "record",
+    "running",
 ]
 #: How sites are cut into batches, what a pipeline asks for and what is evaluated: known before images are indexed.
 AHEAD = {

@@ -1,0 +1,1 @@
+"""What a run leaves behind about itself: its events, its failures, its provenance."""

@@ -1,0 +1,219 @@
+"""The events of a run, one JSON object per line: what started, which jobs were submitted, finished and failed.
+
+Snakemake's head process writes them as they happen, so that they outlive it when it is killed:
+
+| event | further keys |
+|---|---|
+| start | host, pid, created (the process's start, s since 1970), workdir, command |
+| jobs | total (number of jobs) |
+| job | jobid, rule, wildcards, threads, resources, reason, output, log, benchmark |
+| slurm_run | name (that of all Slurm jobs of the run) |
+| submitted | jobid, slurm (the job's number there) |
+| finished | jobid |
+| error | jobid, rule, message, logs, slurm |
+| end | status: finished, failed or stopped |
+"""
+
+import json
+import logging
+import os
+import re
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+RUN_NAME = re.compile(r"SLURM run ID: (\S+)")
+SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+)")
+
+
+class EventLog(logging.Handler):
+    """Writes the events of Snakemake's logger to a file that `start` names; those before it are kept until then."""
+
+    def __init__(self):
+        super().__init__(logging.INFO)
+        self.path = None
+        self._waiting = []
+        self._file = None
+        self._ended = False
+
+    def start(self, path, **more):
+        """Open the file and write the event `start`, then what came before it."""
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process lives
+        self._write({"event": "start", **this_process(), **more})
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            self._write(event)
+
+    def end(self, status):
+        """Write the last event; later ones are ignored."""
+        if self._file and not self._ended:
+            self._write({"event": "end", "status": status})
+            self._ended = True
+
+    def emit(self, record):
+        """Called by the logger. An event that cannot be written must not end the run."""
+        try:
+            for event in _events_of(record):
+                self._write(event)
+        except Exception:
+            self.handleError(record)
+
+    def close(self):
+        """Called when the process exits: a run without another end was stopped."""
+        self.end("stopped")
+        super().close()
+
+    def _write(self, event):
+        event = {"event": event["event"], "time": round(time.time(), 3), **event}
+        if self._file is None:
+            self._waiting.append(event)
+        elif not self._ended:
+            self._file.write(json.dumps(event, default=str) + "\n")
+            self._file.flush()
+
+
+def this_process():
+    """Host, number and start of this process: what tells later whether it is still alive."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "created": psutil.Process().create_time(),
+        "workdir": os.getcwd(),
+        "command": sys.argv,
+    }
+
+
+def _events_of(record):
+    """The events in one record of Snakemake's logger; most records hold none."""
+    kind = str(getattr(record, "event", None) or "").lower().rpartition(".")[2]
+    if kind == "job_info":
+        yield {
+            "event": "job",
+            "jobid": record.jobid,
+            "rule": record.rule_name,
+            "wildcards": dict(record.wildcards or {}),
+            "threads": record.threads,
+            "resources": _resources(record.resources),
+            "reason": record.reason,
+            "output": [str(path) for path in record.output],
+            "log": [str(path) for path in record.log],
+            "benchmark": str(record.benchmark) if record.benchmark else None,
+        }
+    elif kind == "job_finished":
+        yield {"event": "finished", "jobid": record.job_id}
+    elif kind == "job_error":
+        yield _error(vars(record))
+    elif kind == "group_error":
+        yield from (_error(info) for info in record.job_error_info)
+    elif kind == "run_info":
+        yield {"event": "jobs", "total": record.stats.get("total")}
+    else:
+        text = str(record.msg)
+        if found := RUN_NAME.search(text):
+            yield {"event": "slurm_run", "name": found[1]}
+        elif found := SUBMITTED.search(text):
+            yield {"event": "submitted", "jobid": found[1], "slurm": found[2]}
+
+
+def _error(info):
+    return {
+        "event": "error",
+        "jobid": info["jobid"],
+        "rule": info["rule_name"],
+        "message": str(info.get("rule_msg") or ""),
+        "logs": [str(path) for path in info.get("log") or []],
+        "slurm": (info.get("aux") or {}).get("external_jobid"),
+    }
+
+
+def _resources(resources):
+    """Resources of a job as plain values."""
+    found = {}
+    for name, value in resources.items():
+        if not name.startswith("_") and isinstance(value, int | float | str):
+            found[name] = value
+    return found
+
+
+@dataclass
+class Run:
+    """The events of one run, put together. `jobs` holds the last event `job` of each job number."""
+
+    path: Path
+    start: dict = field(default_factory=dict)
+    total: int | None = None
+    jobs: dict = field(default_factory=dict)
+    slurm_names: list = field(default_factory=list)
+    slurm_jobs: dict = field(default_factory=dict)
+    finished: set = field(default_factory=set)
+    errors: dict = field(default_factory=dict)
+    status: str | None = None
+
+    def take(self, event):
+        """Add one event."""
+        kind, job = event.get("event"), str(event.get("jobid"))
+        if kind == "start":
+            self.start = event
+        elif kind == "jobs":
+            self.total = event.get("total")
+        elif kind == "job":
+            self.jobs[job] = event
+        elif kind == "slurm_run":
+            self.slurm_names.append(event["name"])
+        elif kind == "submitted":
+            self.slurm_jobs.setdefault(job, []).append(event["slurm"])
+        elif kind == "finished":
+            self.finished.add(job)
+        elif kind == "error":
+            self.errors.setdefault(job, []).append(event)
+        elif kind == "end":
+            self.status = event.get("status")
+
+    def failed(self):
+        """Numbers of the jobs that failed and were not done by a later attempt."""
+        return [job for job in self.errors if job not in self.finished]
+
+    def alive(self):
+        """Whether its head process still runs: True, False, or None when it ran on another host."""
+        if self.status is not None:
+            return False
+        if self.start.get("host") != socket.gethostname():
+            return None
+        try:
+            return abs(psutil.Process(self.start["pid"]).create_time() - self.start["created"]) < 2
+        except psutil.Error:
+            return False
+
+
+def read_run(path):
+    """Read the events of one run. A line that was cut off when its writer was killed is left out."""
+    run = Run(Path(path))
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            run.take(event)
+    return run
+
+
+def folder_of_runs(results):
+    """Folder of the event files of a study's runs, one a run, named so that they sort by their start."""
+    return Path(results) / "provenance" / "runs"
+
+
+def new_path(results):
+    """Path of the event file of a run that starts now."""
+    return folder_of_runs(results) / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.jsonl"
+
+
+def read_runs(results):
+    """All runs of a study, the oldest first."""
+    return [read_run(path) for path in sorted(folder_of_runs(results).glob("*.jsonl"))]

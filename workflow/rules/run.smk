@@ -1,0 +1,27 @@
+"""The run itself: its events are written as they happen, and when it ends, what it did and what failed."""
+
+from snakemake.logging import logger as snakemake_logger
+
+from phenoloom.record.ending import finish
+from phenoloom.record.events import EventLog, new_path
+
+event_log = EventLog()
+if workflow.is_main_process:
+    snakemake_logger.addHandler(event_log)
+    if os.environ.get("PHENOLOOM_EVENTS"):
+        event_log.start(os.environ["PHENOLOOM_EVENTS"])  # a dry run leaves its events where it is asked to
+
+
+onstart:
+    if not os.environ.get("PHENOLOOM_EVENTS"):
+        event_log.start(new_path(study.results))
+
+
+onsuccess:
+    event_log.end("finished")
+    finish(study.results, event_log.path, config)
+
+
+onerror:
+    event_log.end("failed")
+    finish(study.results, event_log.path, config)
