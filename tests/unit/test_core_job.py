@@ -33,7 +33,7 @@ def fake(tmp_path, monkeypatch):
         threads=1,
         params=Named(code="c0de", seed=3, operation="median"),
         input=Named(cells=str(tmp_path / "in.csv")),
-        wildcards=Named(dataset="d", plate="plate%201"),
+        wildcards=Named(dataset="d", plate="plate~201"),
     )
 
 

@@ -8,7 +8,7 @@ from phenoloom.core.names import PATTERN, decode, encode
 from phenoloom.core.wells import normalize_well, plate_format, position, well_name
 
 
-@pytest.mark.parametrize("name", ["BR00116991", "plate 1", "a/b;c'd\"e", "β<script>", "..", "%41", "-x"])
+@pytest.mark.parametrize("name", ["BR00116991", "plate 1", "a/b;c'd\"e", "β<script>", "..", "%41", "~41", "-x"])
 def test_any_name_survives_a_path(name):
     assert decode(encode(name)) == name
     assert re.fullmatch(PATTERN, encode(name))
@@ -16,7 +16,7 @@ def test_any_name_survives_a_path(name):
 
 
 def test_different_names_stay_different():
-    names = ["a b", "a%20b", "a_b", "A B"]
+    names = ["a b", "a%20b", "a~20b", "a_b", "A B"]
     assert len({encode(name) for name in names}) == len(names)
 
 

@@ -337,7 +337,7 @@ def test_prepare_writes_manifests_once_and_rewrites_only_what_differs(plate, tmp
     config, results = study(tmp_path, plate, **SMALL), tmp_path / "results"
     prepare(config, results, 1, str)
     folder = results / "d" / "index"
-    own = folder / "P%201%2F%3Cx%3E"
+    own = folder / "P~201~2F~3Cx~3E"
     summary = geometry.read_summary(folder / "summary.json")
     assert summary[own.name]["sites"] == [2, 2] and summary[own.name]["plate"] == "P 1/<x>"
     assert (summary[own.name]["width"], summary[own.name]["height"]) == (48, 32)
@@ -360,7 +360,7 @@ def test_a_mended_image_leaves_other_batches_alone(plate, tmp_path):
     (plate / "A01_s1_w1.tif").write_bytes(b"")
     config, results = study(tmp_path, plate, **SMALL), tmp_path / "results"
     prepare(config, results, 1, str)
-    own = results / "d" / "index" / "P%201%2F%3Cx%3E"
+    own = results / "d" / "index" / "P~201~2F~3Cx~3E"
     assert geometry.read_summary(own.parent / "summary.json")[own.name]["sites"] == [1, 2]
     assert len(pq.read_table(own / "0001.ledger.parquet")) == 2
     before = (own / "0002.parquet").stat().st_mtime_ns
@@ -377,7 +377,7 @@ def test_plates_and_batches_that_are_no_more_leave_nothing_behind(plate, tmp_pat
     for path in plate.glob("b2*"):
         path.unlink()
     prepare(config, results, 1, str)
-    own = results / "d" / "index" / "P%201%2F%3Cx%3E"
+    own = results / "d" / "index" / "P~201~2F~3Cx~3E"
     assert sorted(path.name for path in own.iterdir()) == ["0001.ledger.parquet", "0001.parquet"]
     (tmp_path / "plates.tsv").write_text(f"batch\tplate\timages\nb\tP2\t{plate}\n")
     prepare(config, results, 1, str)
@@ -390,7 +390,7 @@ def test_batches_without_a_usable_site_are_left_out_but_their_losses_are_listed(
         path.unlink()
     config, results = study(tmp_path, plate, **SMALL), tmp_path / "results"
     prepare(config, results, 1, str)
-    own = results / "d" / "index" / "P%201%2F%3Cx%3E"
+    own = results / "d" / "index" / "P~201~2F~3Cx~3E"
     assert geometry.read_summary(own.parent / "summary.json")[own.name]["sites"] == [2]
     ledger = pq.read_table(own / "0001.ledger.parquet").to_pylist()
     assert {(row["well"], row["site"], row["unit"]) for row in ledger} == {("A01", "1", "site"), ("A01", "2", "site")}

@@ -49,21 +49,21 @@ def study(snakemake, shared_data, tmp_path_factory):
 
 
 def test_the_field_is_indexed_measured_and_corrected(study):
-    index = read_table(study / "field/index/BR%201.parquet")
+    index = read_table(study / "field/index/BR~201.parquet")
     assert sorted(index["channel"]) == sorted(CHANNELS)
     assert set(zip(index["well"], index["site"], strict=True)) == {("C03", 3)}
-    quality = read_table(study / "field/quality/BR%201.parquet")
+    quality = read_table(study / "field/quality/BR~201.parquet")
     slopes = quality.set_index("Metadata_Channel")["Quality_PowerLogLogSlope"]
     assert len(slopes) == 6
     # Fluorescence in focus falls off steeply with frequency; this thin brightfield plane is nearly white noise.
     assert slopes.drop("Brightfield").between(-3, -2).all() and slopes["Brightfield"] > -1
     for channel in CHANNELS:
-        function = np.load(study / f"field/illumination/BR%201/{channel}.npy", allow_pickle=False)
+        function = np.load(study / f"field/illumination/BR~201/{channel}.npy", allow_pickle=False)
         assert function.shape == (1080, 1080) and function.dtype == np.float32 and (function > 0).all()
 
 
 def test_its_own_pipeline_gives_cells_a_profile_and_a_report(study):
-    cells = read_table(study / "field/representations/cellprofiler/cells/BR%201.parquet")
+    cells = read_table(study / "field/representations/cellprofiler/cells/BR~201.parquet")
     assert len(cells) >= 10
     assert sum(name.startswith("Cells_Granularity_") for name in cells) == 16 * 6
     wells = read_table(study / "field/profiles/cellprofiler/raw/wells.parquet")
