@@ -320,8 +320,14 @@ def build(root):
     run(
         "run_times",
         log,
-        output={"table": f"{results}/run_times.parquet", "figures": f"{results}/figures/run_times"},
+        output={"table": f"{results}/run_times.parquet"},
         params={"folder": f"{results}/benchmarks", "datasets": list(wells)},
+    )
+    run(
+        "figure_run_times",
+        log,
+        input={"table": f"{results}/run_times.parquet"},
+        output={"figures": f"{results}/figures/run_times"},
     )
     write_report(results, settings, results / "report.html", log)
     return results, settings
@@ -341,7 +347,7 @@ def write_report(results, settings, path, log):
             "montage": [f"{figures}/plates1/montage"],
             "maps": [f"{figures}/{name}/umap/{REPRESENTATIONS[name]}/default" for name in names],
             "evaluation": [f"{figures}/evaluation"],
-            "run": f"{figures}/run_times",
+            "run": [f"{figures}/run_times"],
             "plates": [f"{results}/{name}/summary/plates.parquet" for name in names],
             "counts": [f"{results}/{name}/summary/wells.parquet" for name in names],
             **{

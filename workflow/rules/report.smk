@@ -207,23 +207,18 @@ rule ledger:
 
 
 rule run_times:
-    """Gather time and memory of all jobs from Snakemake's benchmark tables.
+    """Gather time and memory of all jobs up to the evaluation from Snakemake's benchmark tables.
 
-    The tables are not inputs: those of a stage that did not run again stay as they are. All that comes before the report
-    is an input instead, so that its tables are written by then.
+    The tables are not inputs: those of a stage that did not run again stay as they are. What ends the stages is an input
+    instead, so that their tables are written by then. Figures are not among them, for they are made from this table and
+    its like and must not change it when they are made again.
     """
     input:
-        "<results>/ledger.parquet",
-        [folder for folders in figure_folders.values() for folder in folders],
+        ledger="<results>/ledger.parquet",
+        scores="<results>/evaluation.parquet",
+        counts=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.datasets()],
     output:
         table="<results>/run_times.parquet",
-        figures=report(
-            directory("<results>/figures/run_times"),
-            patterns=["{name}.svg"],
-            caption="../../resources/captions/run_times.rst",
-            category="Run",
-            labels={"figure": "{name}"},
-        ),
     log:
         "<logs>/run_times.log",
     benchmark:
@@ -241,11 +236,37 @@ rule run_times:
         "../scripts/run_times.py"
 
 
+rule figure_run_times:
+    """Draw time and memory of all stages."""
+    input:
+        table="<results>/run_times.parquet",
+    output:
+        report(
+            directory("<results>/figures/run_times"),
+            patterns=["{name}.svg"],
+            caption="../../resources/captions/run_times.rst",
+            category="Run",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        "<logs>/figure_run_times.log",
+    benchmark:
+        "<benchmarks>/figure_run_times.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(600),
+    params:
+        code=code_of("figure_run_times", "report"),
+    script:
+        "../scripts/figure_run_times.py"
+
+
 rule report:
     """One self-contained HTML page with every figure and table."""
     input:
         **figure_folders,
-        run="<results>/figures/run_times",
         plates=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.datasets()],
         counts=[f"<results>/{dataset}/summary/wells.parquet" for dataset in study.datasets()],
         wells=profiled("wells.parquet"),
@@ -254,12 +275,11 @@ rule report:
         scores="<results>/evaluation.parquet",
         ledger="<results>/ledger.parquet",
         run_times="<results>/run_times.parquet",
-        template=f"{workflow.basedir}/resources/report/report.html.j2",
-        style=f"{workflow.basedir}/resources/report/report.css",
-        behaviour=f"{workflow.basedir}/resources/report/report.js",
+        template=f"{checkout}/resources/report/report.html.j2",
+        style=f"{checkout}/resources/report/report.css",
+        behaviour=f"{checkout}/resources/report/report.js",
         environments=[
-            f"{workflow.basedir}/workflow/envs/{name}.yaml"
-            for name in ("ingest", "cellprofiler", "profiles", "report")
+            f"{checkout}/workflow/envs/{name}.yaml" for name in ("ingest", "cellprofiler", "profiles", "report")
         ],
     output:
         report(

@@ -1,18 +1,14 @@
-"""Rule run_times: Snakemake's benchmark tables -> time and memory per job, and their figure."""
+"""Rule run_times: Snakemake's benchmark tables -> time and memory per job."""
 
 from phenoloom.core.job import job
 from phenoloom.core.tables import write_arrow
-from phenoloom.report.gallery import Gallery
-from phenoloom.report.run_times import add_figure, read_benchmarks
+from phenoloom.report.run_times import read_benchmarks
 
 
 def main(snakemake):
     with job(snakemake):
         jobs = read_benchmarks(snakemake.params.folder, snakemake.params.datasets)
         write_arrow(snakemake.output.table, jobs)
-        gallery = Gallery(snakemake.output.figures)
-        add_figure(gallery, jobs)
-        gallery.write()
 
 
 if __name__ == "__main__":

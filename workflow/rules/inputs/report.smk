@@ -1,5 +1,7 @@
 """Inputs of the rules in report.smk."""
 
+import os
+
 from phenoloom.report.spacing import spread
 
 
@@ -124,6 +126,10 @@ def figures(kind):
     return [f"<results>/figures/{dataset}/{kind}" for dataset in study.image_datasets()]
 
 
+#: The checkout as seen from the working directory: a study that moves together with its checkout reruns nothing.
+checkout = os.path.relpath(workflow.basedir)
+
+#: Folders with figures, by the part of the report that shows them.
 figure_folders = {
     "plate_heatmaps": [f"<results>/figures/{dataset}/plate_heatmaps" for dataset in study.datasets()],
     "illumination": figures("illumination"),
@@ -133,4 +139,5 @@ figure_folders = {
         for dataset, representation, profile in study.combinations()
     ],
     "evaluation": ["<results>/figures/evaluation"],
+    "run": ["<results>/figures/run_times"],
 }

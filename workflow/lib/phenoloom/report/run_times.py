@@ -1,6 +1,7 @@
 """What the jobs took: time, processor and memory per rule, from Snakemake's benchmark tables."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,15 @@ from phenoloom.report import style
 #: Column of Snakemake's table -> column here. Times in seconds, memory in MB.
 COLUMNS = {"s": "Seconds", "cpu_time": "CPU_Seconds", "max_rss": "Memory_MB", "max_pss": "Memory_Share_MB"}
 
+#: Stages that come after the table; an earlier run may have left theirs, and when depends on the order of jobs.
+LATER = re.compile("figure_.*|run_times|report")
+
 
 def read_benchmarks(folder, datasets=()):
     """One row per benchmark table below `folder`: Dataset, Stage, Job, Seconds, CPU_Seconds, Memory_MB.
 
     The stage is the folder (or file) name after the dataset's, as the rules write `<benchmarks>/{dataset}/stage/...`.
+    Figures and report, which come after, are left out.
     Values that Snakemake could not measure (`-`, `NA`) are NaN; a table of several repeats gives its mean; a table that
     cannot be read is skipped.
     """
@@ -26,7 +31,7 @@ def read_benchmarks(folder, datasets=()):
         parts = path.relative_to(folder).with_suffix("").parts
         dataset = parts[0] if parts[0] in datasets and len(parts) > 1 else ""
         rest = parts[1:] if dataset else parts
-        numbers = _read(path)
+        numbers = None if LATER.fullmatch(rest[0]) else _read(path)
         if numbers is not None:
             rows.append({"Dataset": dataset, "Stage": rest[0], "Job": "/".join(rest), **numbers})
     return pd.DataFrame(rows, columns=["Dataset", "Stage", "Job", *COLUMNS.values()])
@@ -130,5 +135,5 @@ def add_figure(gallery, jobs):
         f"Left: processor and wall time of all jobs of a stage, added up; right: peak resident memory, a dot per job. "
         f"From Snakemake's benchmark tables of {count(len(jobs), 'job')}, {duration(total)} of processor time in all"
         + (f"; {count(unknown, 'job')} too short for a memory reading" if unknown else "")
-        + ". Stages that made this report after the tables were read are not in it.",
+        + ". Figures and the report itself, which come after, are not in it.",
     )
