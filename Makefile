@@ -6,8 +6,16 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 STUDY ?= config/config.yaml
 TARGET ?= all
+PROFILE ?=
 BUILD = sh workflow/envs/build.sh
 MAIN = env="$$($(BUILD) main cellprofiler)"; export PATH="$$env/bin:$$PATH" PYTHONPATH="$(CURDIR)/workflow/lib"
+# A site's profile may ask for Snakemake's Slurm plugin, which lies beside the main environment.
+PLUGINS = plugins="$$($(BUILD) slurm)"; export PYTHONPATH="$$plugins/lib/python3.11/site-packages:$$PYTHONPATH"
+WHERE = $(if $(PROFILE),--workflow-profile '$(PROFILE)',--cores $(CORES))
+# What continues a run that stopped: this command again.
+RUN = $(MAIN); $(if $(PROFILE),$(PLUGINS);) \
+	export PHENOLOOM_COMMAND="make $@ $(if $(filter demo,$@),,STUDY='$(STUDY)')$(if $(PROFILE), PROFILE='$(PROFILE)')"; \
+	python -m phenoloom
 LINT = lint="$$($(BUILD) lint)"; export PATH="$$lint/bin:$$PATH"
 
 help: ## list what can be made
@@ -17,22 +25,22 @@ env: ## build the environments; the last line is the path of the main one
 	@$(BUILD) main cellprofiler
 
 demo: ## run the demo study and print where its report is
-	@$(MAIN); python -m phenoloom run config/config.yaml all --cores $(CORES)
+	@$(RUN) run config/config.yaml all $(WHERE)
 
 prepare: ## fetch and index the images of STUDY
-	@$(MAIN); python -m phenoloom prepare $(STUDY)
+	@$(MAIN); python -m phenoloom prepare '$(STUDY)'
 
 rate: ## measure how long the pipeline of STUDY takes per site, which sizes the jobs
-	@$(MAIN); python -m phenoloom rate $(STUDY)
+	@$(MAIN); python -m phenoloom rate '$(STUDY)'
 
 preflight: ## list everything wrong with the inputs of STUDY, and what it will cost
-	@$(MAIN); python -m phenoloom run $(STUDY) preflight --cores $(CORES)
+	@$(MAIN); python -m phenoloom run '$(STUDY)' preflight --cores $(CORES)
 
-run: ## run TARGET (default all) of STUDY
-	@$(MAIN); python -m phenoloom run $(STUDY) $(TARGET) --cores $(CORES)
+run: ## run TARGET (default all) of STUDY, on this machine or with PROFILE=profiles/slurm
+	@$(RUN) run '$(STUDY)' $(TARGET) $(WHERE)
 
 dry-run: ## show what would run for STUDY
-	@$(MAIN); python -m phenoloom run $(STUDY) $(TARGET) --cores $(CORES) --dry-run --quiet rules
+	@$(RUN) run '$(STUDY)' $(TARGET) $(WHERE) --dry-run --quiet rules
 
 test: ## run the tests (under half an hour on 2 cores)
 	@$(MAIN); python -m pytest -m "not slow" --durations=10

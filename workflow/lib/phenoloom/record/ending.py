@@ -1,4 +1,4 @@
-"""What happens when a run ends, well or not: its failures are listed, and the study's provenance is brought up to date."""
+"""What happens when a run ends, well or not: its failures are listed and its provenance is written."""
 
 import os
 import shlex
