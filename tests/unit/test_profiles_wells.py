@@ -294,6 +294,13 @@ def test_the_order_of_rows_and_plates_is_no_matter(method, tmp_path):
         assert first == second
 
 
+def test_a_column_that_only_one_plates_map_has_is_empty_text_on_the_others():
+    first, second = (part.copy() for _, part in wells().groupby("Metadata_Plate"))
+    first["Metadata_Solvent"] = "water"
+    joined, _ = profile([first, second], [], Ledger("profile"), Dropped())
+    assert joined.groupby("Metadata_Plate")["Metadata_Solvent"].unique().map(list).tolist() == [["water"], [""]]
+
+
 def test_hostile_names_survive_to_the_tables(tmp_path):
     frame = wells(plates=(HOSTILE, "p2"))
     result, treated = profile([frame], chain(*STEPS), Ledger("x"), Dropped())

@@ -33,8 +33,8 @@ rule enter:
 rule aggregate:
     """Wells of one plate: the steps of the chain up to and including aggregate, annotated with the layout."""
     input:
+        unpack(files_of_wells),
         table=unit_table,
-        layout=layout_of,
     output:
         wells="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.parquet",
         dropped="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.dropped.parquet",
@@ -51,6 +51,7 @@ rule aggregate:
     params:
         steps=lambda wildcards: chains.before_aggregate(config["profiles"][wildcards.profile]),
         level=lambda wildcards: study.level(wildcards.dataset, wildcards.representation),
+        layout=layout_of_wells,
         code=code_of("aggregate", "profiles"),
     script:
         "../scripts/aggregate.py"

@@ -1,9 +1,10 @@
-"""Rule aggregate: table of one plate and layout -> wells of the plate, by the steps up to and including aggregate."""
+"""Rule aggregate: table of one plate and its map -> wells of the plate, by the steps up to and including aggregate."""
 
 from pathlib import Path
 
 from phenoloom.core.job import job
 from phenoloom.core.tables import read_table
+from phenoloom.ingest.layouts import layout_of_plate, read_platemap, simulated_layout
 from phenoloom.profiles.dropped import Dropped
 from phenoloom.profiles.profiling import wells_of_table
 from phenoloom.profiles.storage import write_double
@@ -11,7 +12,7 @@ from phenoloom.profiles.storage import write_double
 
 def main(snakemake):
     with job(snakemake) as run:
-        layout = read_table(snakemake.input.layout) if snakemake.input.get("layout") else None
+        layout = layout_of(snakemake.input, snakemake.params.layout)
         dropped = Dropped()
         wells = wells_of_table(
             Path(snakemake.input.table),
@@ -25,6 +26,15 @@ def main(snakemake):
         write_double(snakemake.output.wells, wells, run.origin())
         dropped.write(snakemake.output.dropped)
         run.ledger.write(snakemake.output.ledger)
+
+
+def layout_of(given, options):
+    """What is in the wells of the plate; None for a table that brings it along."""
+    if given.get("truth"):
+        return simulated_layout(read_table(given.truth))
+    if given.get("map"):
+        return layout_of_plate(read_platemap(given.map, options), options["row"])
+    return None
 
 
 if __name__ == "__main__":

@@ -22,10 +22,40 @@ def unit_table(wildcards):
     return f"<results>/{wildcards.dataset}/representations/{wildcards.representation}/{level}/{wildcards.plate}.parquet"
 
 
-def layout_of(wildcards):
-    """The layout of a dataset with images; tables that entered bring their own metadata."""
-    entered = study.entered(wildcards.dataset, wildcards.representation)
-    return [] if entered else f"<results>/{wildcards.dataset}/layout.parquet"
+def files_of_wells(wildcards):
+    """Tables that say what is in the wells of one plate, so that another plate's map or row reruns nothing here.
+
+    Tables that entered bring their own metadata.
+    """
+    dataset = wildcards.dataset
+    if study.entered(dataset, wildcards.representation):
+        return {}
+    if study.simulated(dataset):
+        return {"truth": f"{study.results}/{dataset}/truth.parquet"}
+    annotations = study.dataset(dataset).get("annotations")
+    return {
+        "map": _laid_out(dataset)[wildcards.plate][1],
+        "annotations": [annotations["table"]] if annotations else [],
+    }
+
+
+def layout_of_wells(wildcards):
+    """What turns the map of one plate into its layout: its row of the table of plates, and how to read the map."""
+    dataset = wildcards.dataset
+    if study.entered(dataset, wildcards.representation) or study.simulated(dataset):
+        return None
+    block = study.dataset(dataset)
+    names = ("platemap_columns", "annotations", "controls")
+    return {"row": _laid_out(dataset)[wildcards.plate][0], **{name: block.get(name) for name in names}}
+
+
+@functools.cache
+def _laid_out(dataset):
+    """{encoded plate: (its row of the table of plates, path of its map)}. Stops the workflow where a map is missing."""
+    try:
+        return {encode(row["plate"]): (row, path) for row, path in laid_out(study.dataset(dataset), dataset)}
+    except InputError as error:
+        raise WorkflowError(str(error))
 
 
 def per_plate(ending):

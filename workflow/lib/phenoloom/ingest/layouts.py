@@ -34,24 +34,38 @@ def read_layout(block, dataset=None):
     plate map, annotations and table of plates as Metadata_<its name>. Names pass through as they are.
     Raises InputError naming every plate without a map, and the file and the well of anything else.
     """
+    laid = laid_out(block, dataset)
+    read = {path: read_platemap(path, block) for path in sorted({path for _, path in laid})}
+    layout = pd.concat([layout_of_plate(read[path], row) for row, path in laid], ignore_index=True)
+    texts = [name for name in layout.columns if name != f"{METADATA}Concentration"]
+    layout[texts] = layout[texts].fillna("")
+    return layout
+
+
+def laid_out(block, dataset=None):
+    """[(row, path of its plate map)] for each plate of a dataset's config block, in the order of its table.
+
+    A row is a dict of text: batch, plate, and every column of the table of plates that has no meaning of its own, ""
+    where it is empty. Raises InputError naming every plate without a map.
+    """
     rows = plate_rows(block["plates"], dataset)
     maps, problems = plate_maps(rows, block.get("barcodes"))
     if problems:
         raise InputError("\n  ".join([f"{block['plates']}: plate maps are missing:", *problems]))
-    read = {path: read_platemap(path, block) for path in sorted(set(maps.values()))}
-    frames = []
-    for row in rows:
-        frame = read[maps[row["plate"]]].copy()
-        frame.insert(0, f"{METADATA}Batch", row["batch"])
-        frame.insert(1, f"{METADATA}Plate", row["plate"])
-        for name, value in row.items():
-            if name not in PLATE_COLUMNS and metadata_name(name) not in frame:
-                frame[metadata_name(name)] = value
-        frames.append(frame)
-    layout = pd.concat(frames, ignore_index=True)
-    texts = [name for name in layout.columns if name != f"{METADATA}Concentration"]
-    layout[texts] = layout[texts].fillna("")
-    return layout
+    own = dict.fromkeys(name for row in rows for name in row if name not in PLATE_COLUMNS)
+    names = ("batch", "plate", *own)
+    return [({name: row.get(name, "") for name in names}, maps[row["plate"]]) for row in rows]
+
+
+def layout_of_plate(platemap, row):
+    """Layout of one plate: its map (read_platemap) with the columns of its row (laid_out)."""
+    frame = platemap.copy()
+    frame.insert(0, f"{METADATA}Batch", row["batch"])
+    frame.insert(1, f"{METADATA}Plate", row["plate"])
+    for name, value in row.items():
+        if metadata_name(name) not in frame and name not in PLATE_COLUMNS:
+            frame[metadata_name(name)] = value
+    return frame
 
 
 def plate_maps(rows, barcodes=None):
@@ -232,4 +246,13 @@ def simulated_layout(truth):
     return truth[[f"{METADATA}{name}" for name in names]].reset_index(drop=True)
 
 
-__all__ = ["find_path", "metadata_name", "plate_maps", "read_layout", "read_platemap", "simulated_layout"]
+__all__ = [
+    "find_path",
+    "laid_out",
+    "layout_of_plate",
+    "metadata_name",
+    "plate_maps",
+    "read_layout",
+    "read_platemap",
+    "simulated_layout",
+]

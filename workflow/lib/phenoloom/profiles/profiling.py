@@ -4,9 +4,10 @@ import logging
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from phenoloom.core.errors import InputError
-from phenoloom.core.tables import feature_columns
+from phenoloom.core.tables import feature_columns, metadata_columns
 from phenoloom.profiles.aggregation import aggregate_table
 from phenoloom.profiles.annotation import KEYS, with_standard_columns
 from phenoloom.profiles.chain import parse, problems
@@ -22,7 +23,8 @@ log = logging.getLogger("phenoloom")
 def join_plates(tables, dropped):
     """One DataFrame of the wells of several plates, sorted by batch, plate and well.
 
-    A feature that a plate lacks is missing there and counted. Raises InputError when there is no well at all.
+    A feature that a plate lacks is missing there and counted; a text that it lacks, such as a column that only the maps
+    of other plates have, is "". Raises InputError when there is no well at all.
     """
     tables = [table for table in tables if len(table)]
     if not tables:
@@ -33,6 +35,9 @@ def join_plates(tables, dropped):
         for name in sorted(set(features) - set(table.columns)):
             dropped.add("value", name, "profile", "the plate has no such feature", plate, len(table))
     frame = with_standard_columns(pd.concat(tables, ignore_index=True))
+    for name in metadata_columns(frame.columns):
+        if any(name not in table for table in tables) and not is_numeric_dtype(frame[name]):
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
     return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
 
 
