@@ -50,7 +50,7 @@ def option(path):
 
 def code_of(script, environment):
     """Fingerprint of a rule: its script, the library code that it imports, and the pins of its environment."""
-    pins = sorted(Path(f"{workflow.basedir}/workflow/envs").glob(f"{environment}.*"))
+    pins = sorted(Path(f"{workflow.basedir}/workflow/envs").glob(f"{environment}[.-]*"))
     return fingerprint(f"{SCRIPTS}/{script}.py", pins=pins)
 
 

@@ -26,4 +26,6 @@ def encode(name):
 
 def decode(name):
     """Undo :func:`encode`."""
-    return re.sub(rb"~([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), name.encode()).decode("utf-8", "replace")
+    return re.sub(rb"~([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), name.encode()).decode(
+        "utf-8", "replace"
+    )
