@@ -14,12 +14,14 @@ Snakemake's head process writes them as they happen, so that they outlive it whe
 | end | status: finished, failed or stopped |
 """
 
+import contextlib
 import json
 import logging
 import os
 import re
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,8 @@ from pathlib import Path
 import psutil
 
 RUN_NAME = re.compile(r"SLURM run ID: (\S+)")
+#: How often the event file is touched while its head lives, in seconds: heads on other hosts are known to live by it.
+HEARTBEAT = 30
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+)")
 
 
@@ -49,6 +53,7 @@ class EventLog(logging.Handler):
         waiting, self._waiting = self._waiting, []
         for event in waiting:
             self._write(event)
+        threading.Thread(target=self._touch, daemon=True).start()
 
     def end(self, status):
         """Write the last event; later ones are ignored."""
@@ -68,6 +73,12 @@ class EventLog(logging.Handler):
         """Called when the process exits: a run without another end was stopped."""
         self.end("stopped")
         super().close()
+
+    def _touch(self):
+        while not self._ended:
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+            time.sleep(HEARTBEAT)
 
     def _write(self, event):
         event = {"event": event["event"], "time": round(time.time(), 3), **event}
@@ -186,7 +197,8 @@ class Run:
         if self.start.get("host") != socket.gethostname():
             return None
         try:
-            return abs(psutil.Process(self.start["pid"]).create_time() - self.start["created"]) < 2
+            head = psutil.Process(self.start["pid"])
+            return head.status() != psutil.STATUS_ZOMBIE and abs(head.create_time() - self.start["created"]) < 2
         except psutil.Error:
             return False
 
