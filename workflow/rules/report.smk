@@ -275,12 +275,13 @@ rule report:
         scores="<results>/evaluation.parquet",
         ledger="<results>/ledger.parquet",
         run_times="<results>/run_times.parquet",
-        template=f"{checkout}/resources/report/report.html.j2",
-        style=f"{checkout}/resources/report/report.css",
-        behaviour=f"{checkout}/resources/report/report.js",
-        environments=[
-            f"{checkout}/workflow/envs/{name}.yaml" for name in ("ingest", "cellprofiler", "profiles", "report")
-        ],
+        template=of_checkout("resources/report/report.html.j2"),
+        style=of_checkout("resources/report/report.css"),
+        behaviour=of_checkout("resources/report/report.js"),
+        # Only listed: a changed pin reruns the rules that use it, and so the report; a comment reruns nothing.
+        environments=ancient(
+            [of_checkout(f"workflow/envs/{name}.yaml") for name in ("ingest", "cellprofiler", "profiles", "report")]
+        ),
     output:
         report(
             "<results>/report.html",

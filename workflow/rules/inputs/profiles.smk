@@ -1,5 +1,9 @@
 """Inputs and params of the rules in profiles.smk."""
 
+import functools
+
+from phenoloom.core.names import encode
+from phenoloom.ingest.layouts import laid_out
 from phenoloom.profiles import chain as chains  # the name chain is Snakemake's own here
 from phenoloom.profiles import sources
 

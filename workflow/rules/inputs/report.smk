@@ -126,8 +126,10 @@ def figures(kind):
     return [f"<results>/figures/{dataset}/{kind}" for dataset in study.image_datasets()]
 
 
-#: The checkout as seen from the working directory: a study that moves together with its checkout reruns nothing.
-checkout = os.path.relpath(workflow.basedir)
+def of_checkout(path):
+    """A file of the checkout, from the working directory: a study that moves with its checkout reruns nothing."""
+    return os.path.relpath(f"{workflow.basedir}/{path}")
+
 
 #: Folders with figures, by the part of the report that shows them.
 figure_folders = {
