@@ -17,7 +17,9 @@ ORDER = [
     "profiles",
     "evaluation",
     "report",
+    "slurm",
     "record",
+    "planning",
     "running",
 ]
 #: How sites are cut into batches, what a pipeline asks for and what is evaluated: known before images are indexed.
@@ -62,4 +64,4 @@ def test_the_library_knows_no_snakemake_and_loads_no_pickles():
 
 def test_every_stage_is_listed():
     folders = {path.name for path in LIBRARY.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders == {*ORDER, "config"}
+    assert folders == {*ORDER, "config", "commands"}

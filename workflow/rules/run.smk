@@ -4,6 +4,7 @@ from snakemake.logging import logger as snakemake_logger
 
 from phenoloom.record.ending import finish
 from phenoloom.record.events import EventLog, new_path
+from phenoloom.running.previous import MARK
 
 event_log = EventLog()
 if workflow.is_main_process:
@@ -15,6 +16,7 @@ if workflow.is_main_process:
 onstart:
     if not os.environ.get("PHENOLOOM_EVENTS"):
         event_log.start(new_path(study.results))
+        os.environ.update({MARK: event_log.path.stem})  # known by it, processes that outlive their head are stopped
 
 
 onsuccess:

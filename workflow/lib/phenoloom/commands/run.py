@@ -2,13 +2,19 @@
 
 import argparse
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from phenoloom.commands import prepare
+from phenoloom.record.events import read_runs
+from phenoloom.running import machine
+from phenoloom.running.previous import settle
 
 ROOT = Path(__file__).resolve().parents[4]
+LOOKS = {"-n", "--dry-run", "--dryrun", "preflight", "--lint", "--unlock"}
 
 
 def add(parser):
@@ -21,29 +27,53 @@ def call(given):
     from phenoloom.config.loading import read_config
 
     config = read_config(given.config)
-    if "preflight" in given.rest and not {"-n", "--dry-run", "--dryrun"} & set(given.rest):
-        return _preflight(config)
-    report = Path("results") / config["study"] / "report.html"
-    looks_only = {"-n", "--dry-run", "--dryrun", "preflight", "--lint", "--unlock"} & set(given.rest)
+    results = Path("results") / config["study"]
+    looks_only = LOOKS & set(given.rest)
+    if "preflight" in given.rest and looks_only == {"preflight"}:
+        return _preflight(config, results)
+    arguments = [*given.rest, "--configfile", given.config]
     if not looks_only:
+        settle(results)
         prepare.call(argparse.Namespace(config=given.config, threads=os.cpu_count()))
-    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), *given.rest, "--configfile", given.config]
-    status = subprocess.run(command, check=False).returncode
-    if status == 0 and not looks_only and report.exists():
-        print(f"\nThe report: {report.resolve()}")
-    if status != 0:
-        print(
-            f"\nThe run did not finish. The messages above name the jobs that failed and their logs in "
-            f"{report.parent / 'logs'}; the same command continues from there.",
-            file=sys.stderr,
-        )
+        arguments = [*given.rest, *_resources(given.rest), "--configfile", given.config]
+    status = _snakemake(arguments)
+    if not looks_only:
+        _last_words(status, results)
     return status
 
 
-def _preflight(config):
+def _resources(rest):
+    """What this machine has, for runs that stay on it."""
+    if {"--workflow-profile", "--profile", "--executor", "-e", "--resources"} & set(rest):
+        return []
+    return ["--resources", f"mem_mb={machine.memory_mb()}", f"gpu={machine.gpus()}"]
+
+
+def _snakemake(arguments):
+    """Run Snakemake; Ctrl-C is Snakemake's to act on, which then stops its jobs."""
+    process = subprocess.Popen(["snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+
+
+def _last_words(status, results):
+    """Where the report is; or how to go on, unless the end of the run has said it with what failed."""
+    report = results / "report.html"
+    if status == 0 and report.exists():
+        print(f"\nThe report: {report.resolve()}")
+    elif status != 0 and not any(run.failed() for run in read_runs(results)[-1:]):
+        again = os.environ.get("PHENOLOOM_COMMAND") or shlex.join(["python", "-m", "phenoloom", *sys.argv[1:]])
+        print(f"\nThe run did not finish; the messages above say why. This continues it:\n  {again}", file=sys.stderr)
+
+
+def _preflight(config, results):
     """List what is wrong with the inputs without Snakemake: images that are not indexed yet give no DAG to build."""
     from phenoloom.ingest.preflight import preflight, write
 
     findings, estimate = preflight(config)
-    print(write(Path("results") / config["study"], config["study"], findings, estimate))
+    print(write(results, config["study"], findings, estimate))
     return int(any(one.severity == "error" for one in findings))

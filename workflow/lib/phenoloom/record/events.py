@@ -75,10 +75,12 @@ class EventLog(logging.Handler):
         super().close()
 
     def _touch(self):
-        while not self._ended:
+        while True:
+            time.sleep(HEARTBEAT)
+            if self._ended:
+                return
             with contextlib.suppress(OSError):
                 os.utime(self.path)
-            time.sleep(HEARTBEAT)
 
     def _write(self, event):
         event = {"event": event["event"], "time": round(time.time(), 3), **event}
