@@ -1,5 +1,6 @@
 """Slurm's own commands as functions: none waits longer than TIMEOUT, and what goes wrong is an InputError."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -278,10 +279,8 @@ def _run(command, *arguments):
 
 
 def _kill(process):
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate()
 
 
@@ -300,7 +299,13 @@ def without(*commands):
 def _sentence(command, errors):
     """One sentence for what a command of Slurm says went wrong."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    reason = re.sub(r"^\S+: (error|fatal): |^slurm_\w+( error)?: ", "", lines[-1]) if lines else "it gave no reason"
+    reason = (
+        re.sub(r"^\S+: (error|fatal): |^slurm_\w+( error)?: |^Kill job error on job id \S+ ", "", lines[-1])
+        if lines
+        else "it gave no reason"
+    )
+    if "configuration source" in reason:
+        return "Slurm's commands are here, but no cluster's configuration (slurm.conf): start the run on a login node"
     if _NO_ANSWER.search(errors):
         return f"Slurm does not answer ({reason}); {_LATER}"
     return f"Slurm's command {command} failed: {reason}"
