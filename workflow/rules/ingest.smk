@@ -89,7 +89,7 @@ rule layout:
     params:
         layout=lambda wildcards: {
             key: study.dataset(wildcards.dataset).get(key)
-            for key in ("barcodes", "platemap_columns", "annotations", "controls")
+            for key in ("barcodes", "platemap_columns", "annotations", "controls", "exclude_plates")
         },
         code=code_of("layout", "ingest"),
     script:

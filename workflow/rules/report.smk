@@ -201,6 +201,7 @@ rule ledger:
     resources:
         mem_mb=memory(500),
     params:
+        excluded={dataset: study.excluded(dataset) for dataset in study.datasets()},
         code=code_of("ledger", "report"),
     script:
         "../scripts/ledger.py"

@@ -38,7 +38,7 @@ def files_of_layout(wildcards):
     block = study.dataset(wildcards.dataset)
     if study.simulated(wildcards.dataset):
         return {"truth": f"{study.results}/{wildcards.dataset}/truth.parquet"}
-    rows = geometry.plate_rows(block["plates"], wildcards.dataset)
+    rows = geometry.plate_rows(block["plates"], wildcards.dataset, study.excluded(wildcards.dataset))
     maps, _ = layouts.plate_maps(rows, block.get("barcodes"))
     tables = [block[key]["table"] for key in ("barcodes", "annotations") if block.get(key)]
     return {

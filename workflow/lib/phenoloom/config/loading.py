@@ -123,6 +123,8 @@ def _cross_check(config):
             problems.append(f"{place}: missing key 'channels'")
         if dataset.get("plates") and not dataset.get("images"):
             problems.append(f"{place}: missing key 'images' (the format of the file names)")
+        if dataset.get("exclude_plates") and not sources:
+            problems.append(f"{place}: exclude_plates is for plates with images; tables are filtered by a chain")
         if "cellprofiler" in dataset.get("representations", {}):
             problems.append(f"{place}.representations: the name 'cellprofiler' is taken; choose another")
     levels = {_level(block) for dataset in config["datasets"].values() for block in dataset["representations"].values()}

@@ -49,6 +49,10 @@ class Study:
         """Encoded names of the plates of a dataset, in the order of its table."""
         return list(self._counts(dataset))
 
+    def excluded(self, dataset):
+        """Names, as the study gives them, of the plates that it leaves out."""
+        return self.dataset(dataset).get("exclude_plates") or []
+
     def batches(self, dataset, plate):
         """Identifiers of the batches of sites of a plate: 0001, 0002, ..."""
         return [batches.batch_name(number) for number in range(1, len(self._counts(dataset)[plate]) + 1)]
@@ -143,13 +147,13 @@ class Study:
         """plate -> batches of (well, site) pairs, from the simulator's design or the declared geometry."""
         if dataset in self._layouts:
             return self._layouts[dataset]
-        block = self.dataset(dataset)
+        block, without = self.dataset(dataset), self.excluded(dataset)
         if self.simulated(dataset):
             sites = design.sites(block["simulate"])
-            plates = [plate for _, plate in design.plates(block["simulate"])]
+            plates = geometry.kept_plates([plate for _, plate in design.plates(block["simulate"])], without, dataset)
         elif block.get("geometry"):
             sites = geometry.sites(block["geometry"])
-            plates = [row[1] for row in geometry.read_plates(block["plates"], dataset)]
+            plates = [row[1] for row in geometry.read_plates(block["plates"], dataset, without)]
         else:
             raise InputError(
                 f"the images of dataset {dataset} are not indexed yet: run `make prepare STUDY=...` "
@@ -165,5 +169,6 @@ class Study:
             return {}
         found = self._found(dataset)
         if found:
-            return {plate: block["sites"] for plate, block in found.items()}
+            excluded = set(map(encode, self.excluded(dataset)))
+            return {plate: block["sites"] for plate, block in found.items() if plate not in excluded}
         return {plate: [len(batch) for batch in split] for plate, split in self._declared(dataset).items()}

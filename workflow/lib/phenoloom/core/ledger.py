@@ -62,6 +62,15 @@ class Ledger:
         write_arrow(path, pa.Table.from_pylist([{**row} for row in self.rows], schema=SCHEMA))
 
 
+def excluded_plates(plates):
+    """DataFrame of ledger rows for the plates that a study leaves out itself, from {dataset: their names}."""
+    ledger = Ledger("index")
+    for dataset, names in plates.items():
+        for name in names:
+            ledger.add("left out by exclude_plates in the study's config", unit="plate", dataset=dataset, plate=name)
+    return pa.Table.from_pylist(ledger.rows, schema=SCHEMA).to_pandas()
+
+
 def read_ledgers(paths):
     """Concatenate ledgers into one DataFrame, in the order given."""
     tables = [pq.read_table(path, schema=SCHEMA) for path in paths]

@@ -4,6 +4,7 @@ Imports nothing heavy, for it runs while the DAG is built.
 """
 
 import csv
+import difflib
 import json
 import os
 from pathlib import Path
@@ -56,16 +57,17 @@ def batch_size(dataset, folder):
     return batches.batch_size(block["minutes_per_job"], batches.seconds_per_site(block, folder))
 
 
-def read_plates(path, dataset=None):
+def read_plates(path, dataset=None, without=()):
     """[(batch, plate, images, platemap)] of a table of plates, in its order; see plate_rows."""
-    return [tuple(row[name] for name in PLATE_COLUMNS[1:]) for row in plate_rows(path, dataset)]
+    return [tuple(row[name] for name in PLATE_COLUMNS[1:]) for row in plate_rows(path, dataset, without)]
 
 
-def plate_rows(path, dataset=None):
+def plate_rows(path, dataset=None, without=()):
     """Rows of a table of plates as dicts of text, every column, paths found (see find_path).
 
     Columns plate and images are required; batch ("1" by default), platemap and dataset (rows of other datasets are
-    left out) are not. Tab, semicolon or comma separated. Raises InputError naming the file and the line.
+    left out) are not. Tab, semicolon or comma separated. without: names of plates to leave out.
+    Raises InputError naming the file and the line.
     """
     path = Path(path)
     rows = []
@@ -86,7 +88,23 @@ def plate_rows(path, dataset=None):
     if not rows:
         of = f" for dataset {dataset}" if dataset else ""
         raise InputError(f"{path} lists no plates{of}; add one line per plate")
-    return rows
+    kept = kept_plates(names, without, dataset)
+    return [row for row in rows if row["plate"] in kept]
+
+
+def kept_plates(plates, without, dataset=None):
+    """The plates, in their order, but for those that a dataset's `exclude_plates` names. Raises InputError when it
+    names one that there is not, or all of them.
+    """
+    of = f"exclude_plates of dataset {dataset}" if dataset else "exclude_plates"
+    unknown = [name for name in without if name not in plates]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], plates, 1, 0)
+        raise InputError(f"{of} names the plate {unknown[0]}, which there is not; did you mean {near[0]}?")
+    kept = [name for name in plates if name not in without]
+    if not kept:
+        raise InputError(f"{of} names every plate; keep at least one")
+    return kept
 
 
 def find_path(text, folder):

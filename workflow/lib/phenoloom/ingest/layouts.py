@@ -48,7 +48,7 @@ def laid_out(block, dataset=None):
     A row is a dict of text: batch, plate, and every column of the table of plates that has no meaning of its own, ""
     where it is empty. Raises InputError naming every plate without a map.
     """
-    rows = plate_rows(block["plates"], dataset)
+    rows = plate_rows(block["plates"], dataset, block.get("exclude_plates") or ())
     maps, problems = plate_maps(rows, block.get("barcodes"))
     if problems:
         raise InputError("\n  ".join([f"{block['plates']}: plate maps are missing:", *problems]))

@@ -67,10 +67,10 @@ def preflight(config, threads=4):
         images = Images({}, 0, None, [], 0)
         if block.get("plates"):
             images = _images(dataset, block, config, threads, findings)
-        elif block.get("simulate"):
-            images = _simulated(block)
         findings += pipeline_findings(dataset, block, images.paths)
         try:
+            if block.get("simulate"):
+                images = _simulated(block)
             findings += _rate(dataset, block, folder)
             estimates.append(_estimate(block, images, folder, len(config.get("profiles") or {})))
         except InputError as error:
@@ -107,10 +107,13 @@ def table(findings):
 def _images(dataset, block, config, threads, findings):
     """Check plates, maps and images; return Images."""
     try:
-        rows = geometry.plate_rows(block["plates"], dataset)
+        without = block.get("exclude_plates") or ()
+        rows = geometry.plate_rows(block["plates"], dataset, without)
     except InputError as error:
         findings.append(Finding("error", dataset, str(error)))
         return Images({}, 0, None, [], 0)
+    text = "left out, for exclude_plates names it; the ledger and the report list it"
+    findings += [Finding("warning", f"{dataset}/{plate}", text) for plate in without]
     layout = _layout(dataset, block, rows, findings)
     findings += _controls(dataset, layout, config.get("profiles") or {})
     declared = geometry.sites(block["geometry"]) if block.get("geometry") else ()
@@ -186,7 +189,7 @@ def _plate(dataset, block, row, threads, declared, config):
     if len(used) < coverage * len(sites):
         text = (
             f"only {len(used)} of {count(len(sites), 'site')} can be used, below the coverage of {coverage:g}; "
-            "mend the images above or lower 'coverage'"
+            "mend the images above, lower 'coverage', or leave the plate out by exclude_plates"
         )
         findings.append(Finding("error", where, text))
     if not kept:
@@ -340,7 +343,8 @@ def _simulated(block):
     from phenoloom.simulate import design
 
     options = block["simulate"]
-    sites = {plate: set(design.sites(options)) for _, plate in design.plates(options)}
+    plates = geometry.kept_plates([plate for _, plate in design.plates(options)], block.get("exclude_plates") or ())
+    sites = {plate: set(design.sites(options)) for plate in plates}
     number = sum(map(len, sites.values())) * len(block["channels"])
     return Images(sites, number, (options.get("width", 512), options.get("height", 512)), [], 0)
 

@@ -30,16 +30,21 @@ def prepare(config, results, threads=None, say=None):
         if block.get("download"):
             from phenoloom.ingest.download import fetch
 
-            fetch(block["download"], [row["plate"] for row in plate_rows(block["plates"], dataset)], say)
+            fetch(block["download"], [row["plate"] for row in _rows(dataset, block)], say)
         _check(dataset, block)
         problems += prepare_dataset(dataset, block, f"{results}/{dataset}/index", threads, say)
     if problems:
         raise InputError("\n  ".join([f"{count(len(problems), 'plate')} cannot be indexed:", *problems]))
 
 
+def _rows(dataset, block):
+    """Rows of the table of plates that the study does not leave out."""
+    return plate_rows(block["plates"], dataset, block.get("exclude_plates") or ())
+
+
 def _check(dataset, block):
     """Raise InputError for what would fail beside hours of other jobs: a bad plate map, a pipeline that cannot work."""
-    maps, _ = plate_maps(plate_rows(block["plates"], dataset), block.get("barcodes"))
+    maps, _ = plate_maps(_rows(dataset, block), block.get("barcodes"))
     for path in sorted(set(maps.values())):
         read_platemap(path, block)
     wrong = [finding.text for finding in pipeline_findings(dataset, block)]
@@ -52,7 +57,7 @@ def prepare_dataset(dataset, block, folder, threads=1, say=print):
 
     folder: where its index lies, in the results folder of the dataset.
     """
-    rows = plate_rows(block["plates"], dataset)
+    rows = _rows(dataset, block)
     workers = min(threads, len(rows))
     # Headers are parsed in Python: plates in processes, waiting for files in threads.
     pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else ThreadPoolExecutor(1)

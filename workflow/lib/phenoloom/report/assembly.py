@@ -8,10 +8,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from phenoloom import __version__
-from phenoloom.core.words import count
+from phenoloom.core.words import count, duration
 from phenoloom.report import contents
 from phenoloom.report.page import Section, as_yaml, embed, number, percent, render, slug
-from phenoloom.report.run_times import duration, per_stage
+from phenoloom.report.run_times import per_stage
 from phenoloom.report.summary import dataset_warnings
 
 #: Bytes that the page may take beside its figures.
@@ -188,6 +188,7 @@ def _warnings(datasets, scores, ledger, config):
     found = []
     for dataset in datasets:
         found += dataset_warnings(dataset.name, dataset.plates_table, dataset.wells_table, config.get("coverage", 0.8))
+    found += contents.exclusion_warnings(config)
     found += contents.evaluation_warnings(scores)
     lost = ledger[ledger["severity"] == "lost"]
     if len(lost):

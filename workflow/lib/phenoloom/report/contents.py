@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from phenoloom.core.words import count
 from phenoloom.report.page import bar
 from phenoloom.report.style import natural
 
@@ -134,6 +135,19 @@ def dropped_groups(tables):
                 }
             )
     return rows
+
+
+def exclusion_warnings(config):
+    """Which plates the study leaves out, as a list of (severity, sentence)."""
+    found = []
+    for dataset, block in config["datasets"].items():
+        names = block.get("exclude_plates") or []
+        if names:
+            listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            found.append(
+                ("caution", f"{dataset}: {count(len(names), 'plate')} left out by the study's config ({listed}).")
+            )
+    return found
 
 
 def ledger_groups(ledger):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from phenoloom.core.words import count
+from phenoloom.core.words import count, duration
 from phenoloom.report import style
 
 #: Column of Snakemake's table -> column here. Times in seconds, memory in MB.
@@ -70,21 +70,6 @@ def per_stage(jobs):
         Memory_MB=("Memory_MB", "max"),
     )
     return table.sort_values("CPU_Seconds", ascending=False, kind="stable").reset_index()
-
-
-def duration(seconds):
-    """'0.4 s', '12 s', '3 min 20 s', '2 h 05 min'; '–' for NaN."""
-    if seconds != seconds:
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    if seconds < 3599.5:
-        minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes} min {rest:02d} s"
-    hours, rest = divmod(round(seconds / 60), 60)
-    return f"{hours:,} h {rest:02d} min"
 
 
 def add_figure(gallery, jobs):
