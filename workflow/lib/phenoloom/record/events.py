@@ -6,7 +6,7 @@ Snakemake's head process writes them as they happen, so that they outlive it whe
 |---|---|
 | start | host, pid, created (the process's start, s since 1970), workdir, command |
 | jobs | total (number of jobs) |
-| job | jobid, rule, wildcards, threads, resources, reason, output, log, benchmark |
+| job | jobid, rule, wildcards, threads, resources, reason, input, output, log, benchmark |
 | slurm_run | name (that of all Slurm jobs of the run) |
 | submitted | jobid, slurm (the job's number there) |
 | finished | jobid |
@@ -114,6 +114,7 @@ def _events_of(record):
             "threads": record.threads,
             "resources": _resources(record.resources),
             "reason": record.reason,
+            "input": [str(path) for path in record.input],
             "output": [str(path) for path in record.output],
             "log": [str(path) for path in record.log],
             "benchmark": str(record.benchmark) if record.benchmark else None,
