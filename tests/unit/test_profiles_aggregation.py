@@ -128,6 +128,17 @@ def test_a_well_without_cells_and_one_without_place_are_listed(run):
     assert list(dropped.loc[dropped["kind"] == "well", "name"]) == ["B02"]
 
 
+def test_why_a_well_has_no_profile_is_told_apart(run):
+    with_images, measured = {"A01", "A02", "B01", "B02", "C05", "C06"}, {"A01", "A02", "B01", "B02", "C05"}
+    places = layout(wells=("A01", "A02", "B01", "B02", "C05", "C06", "C07"))
+    _, ledger, _ = run(cells(), places=places, imaged=(with_images, measured))
+    assert ledger["reason"].tolist() == [
+        "well C05 of plate p1 has no cells",
+        "no site of well C06 of plate p1 gave features; the rows of its sites say why",
+        "well C07 of plate p1 has no usable images",
+    ]
+
+
 def test_a_well_that_the_layout_contradicts_is_left_out(run):
     places = pd.concat([layout(), layout().iloc[[1]], layout().iloc[[2]].assign(Metadata_Perturbation="other")])
     wells, ledger, _ = run(cells(), places=places)

@@ -103,10 +103,18 @@ def test_empty_parts_say_why(study):
 def test_warnings_ledger_and_config_are_there(study):
     texts = "".join(study[3].texts)
     assert "dose_response of plates1/cellprofiler/default gave no value for share monotone" in texts
-    assert "62 entries in all" in texts and "and 59 like it" in texts
+    assert "63 entries in all" in texts and "and 59 like it" in texts
     assert "The first 40 of 60 entries." in texts
     assert "study: made-up" in texts
     assert "30 more scores of dose_response" in texts
+
+
+def test_plates_that_the_study_leaves_out_are_warned_of(study):
+    config = {"datasets": {"screen": {"exclude_plates": ["P1", "P2"]}, "other": {"exclude_plates": []}}}
+    assert contents.exclusion_warnings(config) == [
+        ("caution", "screen: 2 plates left out by the study's config (P1, P2).")
+    ]
+    assert "left out by exclude_plates in the study's config" in "".join(study[3].texts)
 
 
 def test_same_inputs_give_the_same_bytes(study, tmp_path):

@@ -133,7 +133,7 @@ class TestRun:
 
     @pytest.mark.parametrize(
         ("well", "words"),
-        [("D01", "has no cells"), ("D04", "has no cells"), ("D02", "is not in the layout; add it to the plate map")],
+        [("D01", "has no usable images"), ("D04", "has no cells"), ("D02", "is not in the layout; add it to the plate map")],
     )
     def test_wells_without_profile_are_listed_once_with_the_reason(self, ledger, well, words):
         rows = ledger[(ledger["well"] == well) & (ledger["unit"] == "well")]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from phenoloom.core.job import job
-from phenoloom.core.tables import read_table
+from phenoloom.core.tables import read_index, read_table
 from phenoloom.ingest.layouts import layout_of_plate, read_platemap, simulated_layout
 from phenoloom.profiles.dropped import Dropped
 from phenoloom.profiles.profiling import wells_of_table
@@ -22,6 +22,7 @@ def main(snakemake):
             dropped,
             layout=layout,
             plates=None if layout is None else [run.wildcards["plate"]],
+            imaged=imaged_wells(snakemake.input),
         )
         write_double(snakemake.output.wells, wells, run.origin())
         dropped.write(snakemake.output.dropped)
@@ -35,6 +36,13 @@ def layout_of(given, options):
     if given.get("map"):
         return layout_of_plate(read_platemap(given.map, options), options["row"])
     return None
+
+
+def imaged_wells(given):
+    """(wells with usable images, wells with sites that gave features); None for a table that entered."""
+    if not given.get("index"):
+        return None
+    return set(read_index(given.index)["well"]), set(read_table(given.measured, ["Metadata_Well"])["Metadata_Well"])
 
 
 if __name__ == "__main__":

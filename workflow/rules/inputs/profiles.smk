@@ -27,17 +27,24 @@ def unit_table(wildcards):
 
 
 def files_of_wells(wildcards):
-    """Tables that say what is in the wells of one plate, so that another plate's map or row reruns nothing here.
+    """Tables that say what is in the wells of one plate, so that another plate's map or row reruns nothing here, and
+    which of them have images and features.
 
     Tables that entered bring their own metadata.
     """
     dataset = wildcards.dataset
     if study.entered(dataset, wildcards.representation):
         return {}
+    table = unit_table(wildcards)
+    imaged = {
+        "index": f"<results>/{dataset}/index/{wildcards.plate}.parquet",
+        "measured": table.removesuffix(".parquet") + ".images.parquet",
+    }
     if study.simulated(dataset):
-        return {"truth": f"{study.results}/{dataset}/truth.parquet"}
+        return {"truth": f"{study.results}/{dataset}/truth.parquet", **imaged}
     annotations = study.dataset(dataset).get("annotations")
     return {
+        **imaged,
         "map": _laid_out(dataset)[wildcards.plate][1],
         "annotations": [annotations["table"]] if annotations else [],
     }

@@ -21,11 +21,14 @@ UNIT_KEYS = ("Metadata_Site", "Metadata_ImageNumber", "Metadata_ObjectNumber")
 _COUNTS = ("Metadata_Count_Cells", "Metadata_Count_Sites")
 
 
-def aggregate_table(path, steps, ledger, dropped, layout=None, plates=None, level="cells", block_bytes=BLOCK_BYTES):
+def aggregate_table(
+    path, steps, ledger, dropped, layout=None, plates=None, level="cells", block_bytes=BLOCK_BYTES, imaged=None
+):
     """Wells of one table of cells or sites: the steps up to and including `aggregate`, annotated with the layout.
 
     path: Parquet table with Metadata_Plate and Metadata_Well, one row per unit. steps: config list, complete options.
     layout: DataFrame of the dataset or None; plates: true names of the plates due (for wells without any cell).
+    imaged: see annotation.list_empty_wells.
     Returns a DataFrame, one row per well: standard metadata, Metadata_Count_Cells, Metadata_Count_Sites, features as
     float64. Missing values are skipped as pandas does; infinite ones are missing. Memory: a few blocks of
     `block_bytes` plus the metadata columns.
@@ -34,7 +37,7 @@ def aggregate_table(path, steps, ledger, dropped, layout=None, plates=None, leve
     found = problems(steps, level)
     if found:
         raise InputError(f"the profile chain cannot work on {path.name if hasattr(path, 'name') else path}: {found[0]}")
-    units = Units(path, level, ledger, dropped, layout, plates, block_bytes)
+    units = Units(path, level, ledger, dropped, layout, plates, block_bytes, imaged)
     for name, options in parse(steps):
         if name == "filter":
             units.filter(options)
@@ -48,7 +51,7 @@ def aggregate_table(path, steps, ledger, dropped, layout=None, plates=None, leve
 class Units:
     """Rows of one table of cells or sites, of which features are read in blocks of columns."""
 
-    def __init__(self, path, level, ledger, dropped, layout, plates, block_bytes=BLOCK_BYTES):
+    def __init__(self, path, level, ledger, dropped, layout, plates, block_bytes=BLOCK_BYTES, imaged=None):
         self.path, self.level, self.ledger, self.dropped = path, level, ledger, dropped
         self.block_bytes = block_bytes
         self.file = _open(path)
@@ -65,7 +68,7 @@ class Units:
         present = set(wells[KEYS].itertuples(index=False, name=None))
         if layout is not None:
             due = plates if plates is not None else wells["Metadata_Plate"].unique()
-            list_empty_wells(layout, due, present, level, ledger)
+            list_empty_wells(layout, due, present, level, ledger, imaged)
         wells = self._carry_constant(wells)
         placed = annotate(wells, layout, ledger)
         self._leave_out(

@@ -91,12 +91,23 @@ def tidy_layout(layout, plates):
     return layout.assign(Metadata_Well=wells).drop_duplicates()
 
 
-def list_empty_wells(layout, plates, present, units, ledger):
+def list_empty_wells(layout, plates, present, units, ledger, imaged=None):
     """Record in the ledger every well that the layout has on `plates` and that is not in `present`.
 
     present: set of (plate, well) with rows. units: what is missing there, for the sentence (cells, sites).
+    imaged: (wells with usable images, wells with sites that gave features) of the only plate, None where nobody knows.
     """
     places = tidy_layout(layout, plates)[KEYS].drop_duplicates().sort_values(KEYS)
     for plate, well in places.itertuples(index=False, name=None):
         if (plate, well) not in present:
-            ledger.add(f"well {well} of plate {plate} has no {units}", unit="well", plate=plate, well=well)
+            reason = _why_empty(f"well {well} of plate {plate}", well, units, imaged)
+            ledger.add(reason, unit="well", plate=plate, well=well)
+
+
+def _why_empty(name, well, units, imaged):
+    with_images, measured = imaged or ({well}, {well})
+    if well not in with_images:
+        return f"{name} has no usable images"
+    if well not in measured:
+        return f"no site of {name} gave features; the rows of its sites say why"
+    return f"{name} has no {units}"

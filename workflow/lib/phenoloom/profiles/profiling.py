@@ -70,14 +70,15 @@ def profile(tables, steps, ledger, dropped):
     return wells, treatments(wells, options, ledger)
 
 
-def wells_of_table(path, steps, level, ledger, dropped, layout=None, plates=None):
+def wells_of_table(path, steps, level, ledger, dropped, layout=None, plates=None, imaged=None):
     """Wells of one table: the steps up to and including `aggregate`, whatever the level of its rows.
 
     Rows that are wells or treatments already pass through; filter and normalize act on them, `aggregate` does nothing.
     Other arguments as in `aggregation.aggregate_table`.
     """
     if level in ("cells", "sites"):
-        return aggregate_table(path, steps, ledger, dropped, layout=layout, plates=plates, level=level)
+        given = {"layout": layout, "plates": plates, "imaged": imaged}
+        return aggregate_table(path, steps, ledger, dropped, level=level, **given)
     found = problems(steps, level)
     if found:
         raise InputError(f"the profile chain cannot work: {found[0]}")
