@@ -1,6 +1,7 @@
 """Slurm's own commands as functions: none waits longer than TIMEOUT, and what goes wrong is an InputError."""
 
 import contextlib
+import getpass
 import os
 import re
 import shutil
@@ -21,6 +22,18 @@ COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 _USERS_DEFAULTS = ("SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
 _NO_ANSWER = re.compile(
     r"unable to contact|timed out|connection refused|connect failure|zero bytes|not responding", re.I
+)
+#: States of a job that has not ended.
+_ALIVE = (
+    "PENDING",
+    "CONFIGURING",
+    "RUNNING",
+    "COMPLETING",
+    "SUSPENDED",
+    "STOPPED",
+    "REQUEUED",
+    "RESIZING",
+    "SIGNALING",
 )
 #: What a node that takes no jobs is called, for now or for good.
 _OUT_OF_USE = re.compile(r"^down|drain|fail|error|unknown|future|maint|\*$", re.I)
@@ -52,6 +65,24 @@ def waiting_named(names):
     found = {}
     for some in _chunks(sorted(set(names))):
         found.update({number: why for number, state, why in _queue(f"--name={','.join(some)}") if state == "PENDING"})
+    return found
+
+
+def ended_named(names, command="squeue"):
+    """Jobs with one of these names that have ended, {number: state}, as `squeue` or `sacct` still tells.
+
+    squeue knows them for MinJobAge seconds, sacct for two days here. States are Slurm's, such as `COMPLETED`,
+    `FAILED`, or sacct's `CANCELLED by 1000`.
+    """
+    found = {}
+    for some in _chunks(sorted(set(names))):
+        if command == "sacct":
+            words = ("-X", "-n", "-P", "--format=JobIDRaw,State", "--starttime=now-2days", f"--name={','.join(some)}")
+            lines = [line.split("|") for line in _answer("sacct", *words).splitlines()]
+            rows = [(parts[0], parts[1], "") for parts in lines if len(parts) > 1]
+        else:
+            rows = _queue("--states=all", f"--name={','.join(some)}")
+        found.update({number: state for number, state, _ in rows if state not in _ALIVE})
     return found
 
 
@@ -186,6 +217,20 @@ def accounting():
         return _run("sacct", "-n", "-X", "-P", "--format=JobID", "--starttime=now-1minute").returncode == 0
     except InputError:
         return False
+
+
+def associations():
+    """What this user may charge and ask for: [(account, {quality of service, ...})]; None where nobody keeps it."""
+    if not shutil.which("sacctmgr"):
+        return None
+    try:
+        done = _run("sacctmgr", "-n", "-P", "show", "assoc", f"user={getpass.getuser()}", "format=Account,QOS")
+    except InputError:
+        return None
+    rows = [line.split("|") for line in done.stdout.splitlines() if "|" in line]
+    if done.returncode or not rows:
+        return None
+    return [(account, set(filter(None, qualities.split(",")))) for account, qualities, *_ in rows]
 
 
 def min_job_age():
