@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import finished_study
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -33,3 +35,13 @@ def snakemake():
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The tiny study after a whole run, in a checkout of its own. To be copied before anything in it is changed."""
+    folder = tmp_path_factory.mktemp("finished") / "work"
+    folder.mkdir()
+    finished_study.make(folder)
+    finished_study.command(folder, "phenoloom", "run", finished_study.CONFIG, "all", "--cores", "2")
+    return folder

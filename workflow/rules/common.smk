@@ -11,9 +11,12 @@ from phenoloom.core.names import PATTERN
 try:
     for path in workflow.configfiles:
         read_yaml(path)  # Snakemake's own loader keeps the last of two equal keys without a word
-    config.update(complete(dict(config), ", ".join(map(str, workflow.configfiles)) or "the config"))
+    completed = complete(dict(config), ", ".join(map(str, workflow.configfiles)) or "the config")
 except InputError as error:
     raise WorkflowError(str(error))
+
+config.clear()  # so that its keys come in the schema's order, whatever the order in the file
+config.update(completed)
 
 
 pathvars:
