@@ -27,6 +27,7 @@ AHEAD = {
     ("ingest", "phenoloom.cellprofiler.batches"),
     ("ingest", "phenoloom.cellprofiler.pipeline"),
     ("ingest", "phenoloom.evaluation.plan"),
+    ("ingest", "phenoloom.illumination.frozen"),
 }
 
 

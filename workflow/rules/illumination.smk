@@ -1,8 +1,8 @@
 """Illumination: one function per plate and channel, from all sites of the plate."""
 
 # One job estimates all channels of a plate, so that reading is all it costs; which channels there are depends on the
-# dataset, so each dataset has a rule of its own.
-for illuminated_dataset in study.image_datasets():
+# dataset, so each dataset has a rule of its own. Functions that a study declares are in place before the DAG is built.
+for illuminated_dataset in [dataset for dataset in study.image_datasets() if not study.frozen(dataset)]:
 
     rule:
         name:
@@ -34,7 +34,11 @@ for illuminated_dataset in study.image_datasets():
                 lambda wildcards, dataset=illuminated_dataset: study.megapixels(dataset),
             ),
         params:
-            options=config["datasets"][illuminated_dataset]["illumination"],
+            options={
+                key: value
+                for key, value in config["datasets"][illuminated_dataset]["illumination"].items()
+                if key != "functions"
+            },
             channels=study.channels(illuminated_dataset),
             code=code_of("illumination", "ingest"),
         script:

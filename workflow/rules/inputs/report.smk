@@ -63,6 +63,7 @@ def tables_of_montage(wildcards):
 def functions_of_dataset(wildcards):
     """All illumination functions of a dataset; none where it corrects none."""
     dataset = wildcards.dataset
+    check_frozen(dataset)
     return [
         f"<results>/{dataset}/illumination/{plate}/{channel}.npy"
         for plate in study.plates(dataset)
@@ -82,7 +83,7 @@ def ledgers(dataset):
         batches = [(plate, batch) for plate in plates for batch in study.batches(dataset, plate)]
         found += [f"{folder}/index/{plate}/{batch}.ledger.parquet" for plate, batch in batches]
         found += [f"{folder}/quality/{plate}.ledger.parquet" for plate in plates]
-        if study.illuminated(dataset):
+        if study.illuminated(dataset) and not study.frozen(dataset):
             found += [f"{folder}/illumination/{plate}.ledger.parquet" for plate in plates]
         if study.pipeline(dataset):
             found += [f"{folder}/representations/cellprofiler/cells/{plate}.ledger.parquet" for plate in plates]

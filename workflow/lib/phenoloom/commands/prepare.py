@@ -10,8 +10,28 @@ def add(parser):
 
 def call(given):
     from phenoloom.config.loading import read_config
+
+    everything(read_config(given.config), given.threads)
+    return 0
+
+
+def everything(config, threads=None, again=None):
+    """Do what comes before the DAG: index the images, and put declared illumination functions in their place.
+
+    config: completed. again: see ingest.prepare.prepare.
+    """
+    from phenoloom.config.study import Study
+    from phenoloom.core.words import count
+    from phenoloom.illumination import frozen
     from phenoloom.ingest.prepare import prepare
 
-    config = read_config(given.config)
-    prepare(config, f"results/{config['study']}", threads=given.threads)
-    return 0
+    results = f"results/{config['study']}"
+    prepare(config, results, threads=threads, again=again)
+    study = Study(config, results)
+    for dataset in study.image_datasets():
+        shapes = {plate: study.image_shape(dataset, plate) for plate in study.plates(dataset)}
+        pattern = study.frozen(dataset)
+        changed = frozen.settle(f"{results}/{dataset}/illumination", pattern, shapes, study.channels(dataset))
+        if changed:
+            words = "put in place" if pattern else "taken away, to be estimated"
+            print(f"{dataset}: {count(changed, 'declared illumination function')} {words}")

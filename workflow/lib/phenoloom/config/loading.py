@@ -125,6 +125,8 @@ def _cross_check(config):
             problems.append(f"{place}: missing key 'images' (the format of the file names)")
         if dataset.get("exclude_plates") and not sources:
             problems.append(f"{place}: exclude_plates is for plates with images; tables are filtered by a chain")
+        if dataset["illumination"]["functions"]:
+            problems += [f"{place}.illumination.{text}" for text in _frozen_problems(dataset)]
         if "cellprofiler" in dataset.get("representations", {}):
             problems.append(f"{place}.representations: the name 'cellprofiler' is taken; choose another")
     levels = {_level(block) for dataset in config["datasets"].values() for block in dataset["representations"].values()}
@@ -133,6 +135,18 @@ def _cross_check(config):
         found = {text: None for level in sorted(levels) for text in chain.problems(steps, level)}
         problems += [f"profiles.{name}: {text}" for text in found]
     return problems
+
+
+def _frozen_problems(dataset):
+    """What is wrong with functions that are declared instead of estimated."""
+    from phenoloom.illumination import frozen  # what it brings along would slow down every job that needs none of it
+
+    block = dataset["illumination"]
+    text = frozen.pattern_problem(block["functions"], dataset.get("channels") or {})
+    if text:
+        yield f"functions: {text}"
+    if block["method"] == "none":
+        yield "functions: method none corrects nothing; take one of them out"
 
 
 def _level(block):

@@ -66,9 +66,12 @@ class Study:
         counts = self._counts(dataset)[plate]
         return sum(counts) if batch is None else counts[int(batch) - 1]
 
-    def image_shape(self, dataset):
-        """(height, width) of the images in pixels: from the index where there is one, else as declared."""
-        found = next(iter(self._found(dataset).values()), None)
+    def image_shape(self, dataset, plate=None):
+        """(height, width) of the images of a plate (or of the first) in pixels: from the index where there is one, else
+        as declared.
+        """
+        plates = self._found(dataset)
+        found = plates.get(plate) or next(iter(plates.values()), None)
         block = self.dataset(dataset)
         declared = found or block.get("simulate") or block.get("geometry") or {}
         return int(declared.get("height") or 1080), int(declared.get("width") or 1080)
@@ -94,9 +97,13 @@ class Study:
         return geometry.batch_size(self.dataset(dataset), f"{self.results}/{dataset}")
 
     def illuminated(self, dataset):
-        """Channels whose illumination function is estimated; with method none it is flat, made only if asked for."""
+        """Channels with a function, estimated or declared; with method none it is flat, made only if asked for."""
         block = self.dataset(dataset).get("illumination") or {"method": "none"}
         return [] if block["method"] == "none" else self.channels(dataset)
+
+    def frozen(self, dataset):
+        """Pattern of the paths of illumination functions that the study declares; None where they are estimated."""
+        return (self.dataset(dataset).get("illumination") or {}).get("functions")
 
     def representations(self, dataset):
         """Names of the representations of a dataset: computed ones first, then those that entered as tables."""

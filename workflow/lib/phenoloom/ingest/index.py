@@ -64,14 +64,26 @@ class PlateIndex:
 
 
 def index_plate(
-    dataset, batch, plate, place, channels, images, memory=None, threads=4, only=None, shape=None, declared=None
+    dataset,
+    batch,
+    plate,
+    place,
+    channels,
+    images,
+    memory=None,
+    threads=4,
+    only=None,
+    shape=None,
+    declared=None,
+    again=(),
 ):
     """Index one plate.
 
     place: its folder or load_data table. channels, images: blocks of the dataset's config. memory: file that remembers
     what was read of unchanged files. only: (well, site) pairs to stay with, each of them due; all by default.
     shape: (width, height) due; by default the plate's most frequent one. declared: all (well, site) pairs of the
-    plate's declared geometry; images beyond it are a problem. Raises InputError when the plate cannot be listed at
+    plate's declared geometry; images beyond it are a problem. again: (well, site) pairs whose files are read whatever
+    the memory says. Raises InputError when the plate cannot be listed at
     all; anything less ends in `problems`.
     """
     listing = list_plate(place, plate, channels, images)
@@ -91,6 +103,9 @@ def index_plate(
         found = [plane for plane in found if (plane.well, plane.site) in expected]
         problems = [one for one in problems if one.site is None or (one.well, one.site) in expected]
     known = load(memory) if memory else {}
+    for plane in found:
+        if (plane.well, plane.site) in again:
+            known.pop(plane.path, None)
     facts = read_facts(found, known, images.get("digest", "content"), threads)
     if memory:
         save(memory, facts if only is None else {**known, **facts})

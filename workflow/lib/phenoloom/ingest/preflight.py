@@ -11,6 +11,7 @@ import pandas as pd
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import write_text
+from phenoloom.core.names import encode
 from phenoloom.core.tables import write_arrow
 from phenoloom.core.wells import position
 from phenoloom.core.words import count
@@ -135,6 +136,7 @@ def _images(dataset, block, config, threads, findings):
             headers[header].append(plate)
         if plate in layout:
             findings += _wells(f"{dataset}/{plate}", {well for well, _ in sites}, layout[plate])
+    findings += _frozen(dataset, block, headers)
     if len(headers) > 1:
         most = max(headers, key=lambda header: len(headers[header]))
         for header, plates in headers.items():
@@ -148,6 +150,18 @@ def _images(dataset, block, config, threads, findings):
     if shape is None and declared:
         shape = (block["geometry"].get("width", 1080), block["geometry"].get("height", 1080))
     return Images(imaged, number, shape, list(sizes), sum(sizes.values()))
+
+
+def _frozen(dataset, block, headers):
+    """Declared illumination functions that are missing or do not fit. headers: {(width, height, types): plates}."""
+    pattern = (block.get("illumination") or {}).get("functions")
+    if not pattern:
+        return []
+    # Illumination comes after ingest; preflight looks ahead because its errors cost the most time.
+    from phenoloom.illumination import frozen
+
+    shapes = {encode(plate): (header[1], header[0]) for header, plates in headers.items() for plate in plates}
+    return [Finding("error", dataset, text) for text in frozen.problems(pattern, shapes, block["channels"])]
 
 
 def _header_words(header):
@@ -374,6 +388,8 @@ def _estimate(block, images, folder, profiles):
 
 def _illuminated(block):
     """Whether illumination functions are made: by the method, or flat ones because the pipeline asks for them."""
+    if (block.get("illumination") or {}).get("functions"):
+        return False  # declared ones are in place before the run
     if (block.get("illumination") or {}).get("method", "none") != "none":
         return True
     pipeline = (block.get("features") or {}).get("cellprofiler")

@@ -15,11 +15,12 @@ from phenoloom.ingest.layouts import plate_maps, read_platemap
 from phenoloom.ingest.preflight import pipeline_findings
 
 
-def prepare(config, results, threads=None, say=None):
+def prepare(config, results, threads=None, say=None, again=None):
     """Index all images of a study's completed config into `results`; see index.write_plate for what is written.
 
     Datasets whose images a rule makes, and those without images, are left alone. say: takes progress lines; they are
-    printed by default. Raises InputError listing every plate that cannot be indexed, after the others are done.
+    printed by default. again: {(dataset, plate): (well, site) pairs} whose files are read even if size and time stamp
+    are as they were. Raises InputError listing every plate that cannot be indexed, after the others are done.
     """
     say = say or (lambda text: print(text, file=sys.stderr, flush=True))
     threads = threads or os.cpu_count() or 1
@@ -32,9 +33,11 @@ def prepare(config, results, threads=None, say=None):
 
             fetch(block["download"], [row["plate"] for row in _rows(dataset, block)], say)
         _check(dataset, block)
-        problems += prepare_dataset(dataset, block, f"{results}/{dataset}/index", threads, say)
+        due = {plate: sites for (name, plate), sites in (again or {}).items() if name == dataset}
+        problems += prepare_dataset(dataset, block, f"{results}/{dataset}/index", threads, say, due)
     if problems:
-        raise InputError("\n  ".join([f"{count(len(problems), 'plate')} cannot be indexed:", *problems]))
+        mend = "Mend them, or go on without them by the dataset's exclude_plates."
+        raise InputError("\n  ".join([f"{count(len(problems), 'plate')} cannot be indexed:", *problems, mend]))
 
 
 def _rows(dataset, block):
@@ -52,10 +55,10 @@ def _check(dataset, block):
         raise InputError("\n  ".join(wrong))
 
 
-def prepare_dataset(dataset, block, folder, threads=1, say=print):
+def prepare_dataset(dataset, block, folder, threads=1, say=print, again=None):
     """Index the plates of one dataset in parallel; return sentences on plates that could not be.
 
-    folder: where its index lies, in the results folder of the dataset.
+    folder: where its index lies, in the results folder of the dataset. again: {plate: (well, site) pairs} to read anew.
     """
     rows = _rows(dataset, block)
     workers = min(threads, len(rows))
@@ -63,7 +66,8 @@ def prepare_dataset(dataset, block, folder, threads=1, say=print):
     pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else ThreadPoolExecutor(1)
     summaries, problems = {}, []
     with pool:
-        jobs = [(row, pool.submit(_one, dataset, block, folder, row, max(2, threads // workers))) for row in rows]
+        each, again = max(2, threads // workers), again or {}
+        jobs = [(row, pool.submit(_one, dataset, block, folder, row, each, again.get(row["plate"]))) for row in rows]
         for row, job in jobs:
             try:
                 summary, lines = job.result()
@@ -77,11 +81,19 @@ def prepare_dataset(dataset, block, folder, threads=1, say=print):
     return problems
 
 
-def _one(dataset, block, folder, row, threads):
+def _one(dataset, block, folder, row, threads, again=()):
     name = encode(row["plate"])
     memory = f"{folder}/.memory/{name}.parquet"
     index = index_plate(
-        dataset, row["batch"], row["plate"], row["images"], block["channels"], block["images"], memory, threads
+        dataset,
+        row["batch"],
+        row["plate"],
+        row["images"],
+        block["channels"],
+        block["images"],
+        memory,
+        threads,
+        again=again or (),
     )
     if not index.rows:
         reason = next((one.reason for one in index.problems), "nothing fits")
