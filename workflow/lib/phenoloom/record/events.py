@@ -11,7 +11,7 @@ Snakemake's head process writes them as they happen, so that they outlive it whe
 | submitted | jobid, slurm (the job's number there) |
 | finished | jobid |
 | error | jobid, rule, message, logs, slurm |
-| end | status: finished, failed or stopped |
+| end | status: finished, failed, stopped (by a signal) or killed (the next run found it dead) |
 """
 
 import contextlib
@@ -32,6 +32,10 @@ RUN_NAME = re.compile(r"SLURM run ID: (\S+)")
 #: How often the event file is touched while its head lives, in seconds: heads on other hosts are known to live by it.
 HEARTBEAT = 30
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\S+)")
+#: The one failure that Snakemake reports without naming it a job's.
+NOT_WRITTEN = re.compile(r"MissingOutputException in rule (\S+).*?^Job (\d+)\s+completed successfully", re.S | re.M)
+#: Characters of a message that are kept: what Slurm refused holds the whole command.
+LONGEST = 4000
 
 
 class EventLog(logging.Handler):
@@ -43,6 +47,7 @@ class EventLog(logging.Handler):
         self._waiting = []
         self._file = None
         self._ended = False
+        self._errors = _Errors()
 
     def start(self, path, **more):
         """Open the file and write the event `start`, then what came before it."""
@@ -62,9 +67,9 @@ class EventLog(logging.Handler):
             self._ended = True
 
     def emit(self, record):
-        """Called by the logger. An event that cannot be written must not end the run."""
+        """Called by the logger. An event that cannot be read must not end the run."""
         try:
-            for event in _events_of(record):
+            for event in self._errors.of(record) or _events_of(record):
                 self._write(event)
         except Exception:
             self.handleError(record)
@@ -83,12 +88,50 @@ class EventLog(logging.Handler):
                 os.utime(self.path)
 
     def _write(self, event):
+        """Write one event. A full disk costs the events that follow, said once, and not the run."""
         event = {"event": event["event"], "time": round(time.time(), 3), **event}
-        if self._file is None:
-            self._waiting.append(event)
-        elif not self._ended:
-            self._file.write(json.dumps(event, default=str) + "\n")
-            self._file.flush()
+        with self.lock:
+            if self._file is None:
+                self._waiting.append(event)
+            elif not self._ended:
+                try:
+                    self._file.write(json.dumps(event, default=str) + "\n")
+                    self._file.flush()
+                except OSError as error:
+                    self._ended = True
+                    print(f"warning: {self.path} ends here: {error.strerror}", file=sys.stderr)
+
+
+class _Errors:
+    """Puts together what Snakemake says of a failed job in several records, those of one thread following each other.
+
+    A job of this machine: its exception, then that it failed. A group: that it failed, then each of its jobs again. A
+    job that did not write its output: an exception only.
+    """
+
+    def __init__(self):
+        self._said = {}
+        self._told = {}
+
+    def of(self, record):
+        """The events `error` of one record; none for most."""
+        kind, thread = _kind(record), record.thread
+        said, told = self._said.pop(thread, ""), self._told.pop(thread, set())
+        if kind == "error":
+            text = str(record.msg)
+            if found := NOT_WRITTEN.search(text):
+                return [_error({"jobid": int(found[2]), "rule_name": found[1], "rule_msg": text})]
+            self._said[thread] = text
+        elif kind == "job_error":
+            self._told[thread] = told
+            if record.jobid not in told:
+                return [_error(vars(record), said)]
+            told.discard(record.jobid)
+        elif kind == "group_error":
+            logs = list(getattr(record, "aux_logs", None) or [])
+            self._told[thread] = {info["jobid"] for info in record.job_error_info}
+            return [_error({**info, "log": [*(info.get("log") or []), *logs]}, said) for info in record.job_error_info]
+        return []
 
 
 def this_process():
@@ -102,9 +145,14 @@ def this_process():
     }
 
 
+def _kind(record):
+    """What Snakemake says that a record is (`job_info`), empty for a record that is text only."""
+    return str(getattr(record, "event", None) or "").lower().rpartition(".")[2]
+
+
 def _events_of(record):
-    """The events in one record of Snakemake's logger; most records hold none."""
-    kind = str(getattr(record, "event", None) or "").lower().rpartition(".")[2]
+    """The events in one record of Snakemake's logger, errors apart; most records hold none."""
+    kind = _kind(record)
     if kind == "job_info":
         yield {
             "event": "job",
@@ -121,10 +169,6 @@ def _events_of(record):
         }
     elif kind == "job_finished":
         yield {"event": "finished", "jobid": record.job_id}
-    elif kind == "job_error":
-        yield _error(vars(record))
-    elif kind == "group_error":
-        yield from (_error(info) for info in record.job_error_info)
     elif kind == "run_info":
         yield {"event": "jobs", "total": record.stats.get("total")}
     else:
@@ -135,12 +179,13 @@ def _events_of(record):
             yield {"event": "submitted", "jobid": found[1], "slurm": found[2]}
 
 
-def _error(info):
+def _error(info, said=""):
+    message = "\n".join(filter(None, [str(info.get("rule_msg") or ""), said]))
     return {
         "event": "error",
         "jobid": info["jobid"],
         "rule": info["rule_name"],
-        "message": str(info.get("rule_msg") or ""),
+        "message": message[:LONGEST],
         "logs": [str(path) for path in info.get("log") or []],
         "slurm": (info.get("aux") or {}).get("external_jobid"),
     }
@@ -157,17 +202,23 @@ def _resources(resources):
 
 @dataclass
 class Run:
-    """The events of one run, put together. `jobs` holds the last event `job` of each job number."""
+    """The events of one run, put together; jobs are known by their numbers in it, as texts.
+
+    `jobs` holds the last event `job` of each, `attempts` how often it was started, `finished` when it ended well,
+    `errors` its events `error`, `slurm_jobs` its numbers at Slurm (a group's under the group's name).
+    """
 
     path: Path
     start: dict = field(default_factory=dict)
     total: int | None = None
     jobs: dict = field(default_factory=dict)
+    attempts: dict = field(default_factory=dict)
     slurm_names: list = field(default_factory=list)
     slurm_jobs: dict = field(default_factory=dict)
-    finished: set = field(default_factory=set)
+    finished: dict = field(default_factory=dict)
     errors: dict = field(default_factory=dict)
     status: str | None = None
+    ended: float | None = None
 
     def take(self, event):
         """Add one event."""
@@ -178,20 +229,28 @@ class Run:
             self.total = event.get("total")
         elif kind == "job":
             self.jobs[job] = event
+            self.attempts[job] = self.attempts.get(job, 0) + 1
         elif kind == "slurm_run":
             self.slurm_names.append(event["name"])
         elif kind == "submitted":
             self.slurm_jobs.setdefault(job, []).append(event["slurm"])
         elif kind == "finished":
-            self.finished.add(job)
+            self.finished[job] = event.get("time")
         elif kind == "error":
             self.errors.setdefault(job, []).append(event)
         elif kind == "end":
-            self.status = event.get("status")
+            self.status, self.ended = event.get("status"), event.get("time")
+
+    def state(self, job):
+        """How a job stands: finished, failed, or open: it runs, waits, or was left when its run was ended."""
+        if job in self.finished:
+            return "finished"
+        failed = len(self.errors.get(job, []))
+        return "failed" if failed and failed >= self.attempts.get(job, 0) else "open"
 
     def failed(self):
         """Numbers of the jobs that failed and were not done by a later attempt."""
-        return [job for job in self.errors if job not in self.finished]
+        return [job for job in self.errors if self.state(job) == "failed"]
 
     def alive(self):
         """Whether its head process still runs: True, False, or None when it ran on another host."""
