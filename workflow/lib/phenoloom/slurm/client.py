@@ -35,6 +35,8 @@ _ALIVE = (
     "RESIZING",
     "SIGNALING",
 )
+#: What goes before the reason in a message: the command, the call, the job.
+_SAYER = re.compile(r"^(\S+: (error|fatal): )?(slurm_\w+( error)?: |Kill job error on job id \S+: )?")
 #: What a node that takes no jobs is called, for now or for good.
 _OUT_OF_USE = re.compile(r"^down|drain|fail|error|unknown|future|maint|\*$", re.I)
 
@@ -54,35 +56,32 @@ def jobs_named(names):
 
     What still runs or waits is there, what is being cleaned up too (COMPLETING); what has ended is not.
     """
+    return {number: state for number, (state, _) in queue_named(names).items()}
+
+
+def queue_named(names):
+    """The same with the reason of each, for which it waits (`Priority`) or `None`: {number: (state, reason)}."""
     found = {}
     for some in _chunks(sorted(set(names))):
-        found.update({number: state for number, state, _ in _queue(f"--name={','.join(some)}")})
+        found.update({number: (state, why) for number, state, why in _queue(f"--name={','.join(some)}")})
     return found
 
 
-def waiting_named(names):
-    """Why jobs of this user with one of these names wait: {number: reason}, in Slurm's words (`Priority`)."""
-    found = {}
-    for some in _chunks(sorted(set(names))):
-        found.update({number: why for number, state, why in _queue(f"--name={','.join(some)}") if state == "PENDING"})
-    return found
+def states_named(names, command="squeue"):
+    """Jobs with one of these names, ended ones too, {number: state}, as `squeue` or `sacct` tells.
 
-
-def ended_named(names, command="squeue"):
-    """Jobs with one of these names that have ended, {number: state}, as `squeue` or `sacct` still tells.
-
-    squeue knows them for MinJobAge seconds, sacct for two days here. States are Slurm's, such as `COMPLETED`,
-    `FAILED`, or sacct's `CANCELLED by 1000`.
+    squeue knows what has ended for MinJobAge seconds, sacct for two days here. States are Slurm's, such as
+    `COMPLETED`, `FAILED`, or sacct's `CANCELLED by 1000`.
     """
     found = {}
     for some in _chunks(sorted(set(names))):
+        name = f"--name={','.join(some)}"
         if command == "sacct":
-            words = ("-X", "-n", "-P", "--format=JobIDRaw,State", "--starttime=now-2days", f"--name={','.join(some)}")
-            lines = [line.split("|") for line in _answer("sacct", *words).splitlines()]
-            rows = [(parts[0], parts[1], "") for parts in lines if len(parts) > 1]
+            words = ("-X", "-n", "-P", "--format=JobIDRaw,State", "--starttime=now-2days", name)
+            rows = [line.split("|") for line in _answer("sacct", *words).splitlines()]
         else:
-            rows = _queue("--states=all", f"--name={','.join(some)}")
-        found.update({number: state for number, state, _ in rows if state not in _ALIVE})
+            rows = _queue("--states=all", name)
+        found.update({row[0]: row[1] for row in rows if len(row) > 1})
     return found
 
 
@@ -344,11 +343,7 @@ def without(*commands):
 def _sentence(command, errors):
     """One sentence for what a command of Slurm says went wrong."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    reason = (
-        re.sub(r"^\S+: (error|fatal): |^slurm_\w+( error)?: |^Kill job error on job id \S+ ", "", lines[-1])
-        if lines
-        else "it gave no reason"
-    )
+    reason = _SAYER.sub("", lines[-1]) if lines else "it gave no reason"
     if "configuration source" in reason:
         return "Slurm's commands are here, but no cluster's configuration (slurm.conf): start the run on a login node"
     if _NO_ANSWER.search(errors):

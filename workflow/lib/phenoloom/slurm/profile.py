@@ -24,7 +24,7 @@ _PLAIN = re.compile(r"[\w.,@+ -]+")
 _LIST_OPTIONS = """
 import dataclasses, importlib, json
 from snakemake.cli import get_argument_parser
-options = [(action.option_strings, list(action.choices or [])) for action in get_argument_parser()._actions]
+options = [(action.option_strings, list(map(str, action.choices or []))) for action in get_argument_parser()._actions]
 try:
     limits = importlib.import_module("snakemake_executor_plugin_slurm.partitions").PartitionLimits
     limits = [field.name for field in dataclasses.fields(limits)]

@@ -17,6 +17,8 @@ from phenoloom.slurm import client
 INTERVAL = 45
 #: Seconds after which a job that is nowhere to be seen is given up.
 GIVEN_UP = 120
+#: The same for a job whose end Snakemake should have seen: it looks every three minutes, and then waits for files.
+OVERDUE = 1800
 #: Numbers of jobs that a sentence names.
 NAMED = 3
 
@@ -28,14 +30,14 @@ _NEVER = (
         "state its max_runtime in the file of partitions, so that they go to another one",
     ),
     (
-        "PartitionNodeLimit|PartitionConfig",
+        "PartitionNodeLimit|PartitionConfig|PartitionM(ax|in)Nodes",
         "their partition has no node for what they ask",
         "state its limits in the file of partitions, so that they go to another one",
     ),
     ("BadConstraints", "no node has what they ask for", "look at their constraint, memory, CPUs and GPUs"),
     ("MaxMemPerLimit", "they ask for more memory than their partition gives", "state its max_mem_mb"),
     (
-        r"(Assoc|QOS)Max\w*PerJob",
+        r"(Assoc|QOS)Max\w*Per(Job|Node)|AssociationTimeLimit|QOSTimeLimit",
         "each asks for more than a job of this account or QOS may",
         "see `sacctmgr show assoc` and `sacctmgr show qos`, and take another slurm_account or slurm-qos",
     ),
@@ -46,9 +48,13 @@ _NEVER = (
         "set slurm_account in the profile",
     ),
     ("InvalidQOS|QOSNotAllowed", "their partition does not take this QOS", "set slurm-qos in the profile"),
-    ("JobHeldUser|JobHeldAdmin", "they are held", "`scontrol release` lets them go, or ask the administrators"),
     (
-        "launch failed|launch_failed|JobLaunchFailure",
+        "JobHeldUser|JobHeldAdmin|JobHoldMaxRequeue",
+        "they are held",
+        "`scontrol release` lets them go, or ask the administrators",
+    ),
+    (
+        "launch.failed|JobLaunchFailure",
         "they could not be started on their node and are held",
         "`scontrol release` tries again; ask the administrators when it recurs",
     ),
@@ -71,29 +77,25 @@ _LATER = (
     ("Reservation", "their reservation has not begun or is full", "`scontrol show reservation` tells more"),
     ("Licenses", "they wait for a licence", "`scontrol show licenses` tells more"),
     (
-        r"AssocGrp\w+|QOSGrp\w+",
+        r"(Assoc|QOS)Grp\w*Minutes\w*|QOSUsageThreshold",
+        "the account or QOS has used up its budget of time, or what runs has reserved the rest",
+        "`sshare` tells what is left; another slurm_account may have some",
+    ),
+    (
+        r"AssocGrp\w+|QOSGrp\w+|\w+PerAccount|AssociationResourceLimit|QOSResourceLimit",
         "the account or QOS has all that it may have at once",
         "they start when its other jobs end, or never if one job asks for more than that",
     ),
     (
-        r"(Assoc|QOS)\w*(Max|PerUser)\w*|MaxJobs\w*",
+        r"(Assoc|QOS)\w*(Max|PerUser)\w*|AssociationJobLimit|QOSJobLimit",
         "you have as many jobs or CPUs as you may have at once",
         "they start when others of yours end; fewer `jobs` in the profile keep the queue short",
     ),
 )
-#: States of a job that the plugin takes for its end; it waits on for others, such as `CANCELLED by 0`.
-_ENDS = {
-    "COMPLETED",
-    "BOOT_FAIL",
-    "CANCELLED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "TIMEOUT",
-    "ERROR",
-    "UNKNOWN",
-}
+#: States that the plugin takes for the end of a job; it waits on for others, such as `PREEMPTED` or `CANCELLED by 0`.
+_ENDS = {"COMPLETED", "BOOT_FAIL", "CANCELLED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
+#: States of a job that has not ended.
+_ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "REQUEUED", "RESIZING"}
 
 
 def explain(reason):
@@ -110,7 +112,7 @@ def explain(reason):
 
 def waiting(names):
     """One sentence for each reason, out of the usual, for which jobs with these names wait."""
-    return [sentence(reason, numbers) for reason, numbers in _by_reason(client.waiting_named(names)).items()]
+    return [sentence(reason, numbers) for reason, numbers in _by_reason(client.queue_named(names)).items()]
 
 
 def sentence(reason, numbers, rules=None):
@@ -120,10 +122,10 @@ def sentence(reason, numbers, rules=None):
     return f"{len(numbers)} {kind}, since {meaning} ({_short(reason)}): {_list(numbers, rules)}; {mend}"
 
 
-def _by_reason(waits):
+def _by_reason(queue):
     found = {}
-    for number, reason in sorted(waits.items()):
-        if explain(reason):
+    for number, (state, reason) in sorted(queue.items()):
+        if state == "PENDING" and explain(reason):
             found.setdefault(reason, []).append(number)
     return found
 
@@ -165,35 +167,35 @@ class Watch:
         if run is None or not run.slurm_names:
             return False
         try:
-            active = client.jobs_named(run.slurm_names)
-            waits = client.waiting_named(run.slurm_names) if "PENDING" in active.values() else {}
-            lost = self._lost(run, set(active), now)
+            queue = client.queue_named(run.slurm_names)
+            lost = self._lost(run, queue, now)
         except InputError as error:
             self._no_answer(error, now)
             return False
         self._silent_since = None
         self._said.discard("silent")
-        self._say_waiting(waits, rules_of(run))
+        self._say_waiting(queue, rules_of(run))
         self._say_lost(lost, rules_of(run))
-        return bool(lost) and lost >= open_jobs(run) and not active
+        return bool(lost) and not queue and lost >= open_jobs(run) and not elsewhere(run)
 
-    def _say_waiting(self, waits, rules):
+    def _say_waiting(self, queue, rules):
         """What never ends is said at once, what may end when it has lasted until the next look."""
-        found = _by_reason(waits)
+        found = _by_reason(queue)
         for reason, numbers in found.items():
             if reason not in self._said and (explain(reason)[0] or reason in self._before):
                 self._said.add(reason)
                 self._say(sentence(reason, numbers, rules))
         self._before = set(found)
 
-    def _lost(self, run, active, now):
+    def _lost(self, run, queue, now):
         """Numbers of jobs that have ended so that Snakemake does not see it, for longer than a hiccup lasts."""
-        gone = open_jobs(run) - active
+        gone, states = open_jobs(run) - set(queue), {}
         if gone:
-            seen = client.ended_named(run.slurm_names, self._status_command)
-            gone -= {number for number, state in seen.items() if state in _ENDS}
+            states = client.states_named(run.slurm_names, self._status_command)
+        gone = {number for number in gone if states.get(number) not in _ALIVE}
         self._missing = {number: self._missing.get(number, now) for number in gone}
-        return {number for number, since in self._missing.items() if now - since >= GIVEN_UP}
+        patience = {number: OVERDUE if states.get(number) in _ENDS else GIVEN_UP for number in gone}
+        return {number for number in gone if now - self._missing[number] >= patience[number]}
 
     def _say_lost(self, lost, rules):
         new = {number for number in lost if ("lost", number) not in self._said}
@@ -223,6 +225,11 @@ def open_jobs(run):
         if job not in run.finished and not failed:
             found.add(numbers[-1])
     return found
+
+
+def elsewhere(run):
+    """Whether jobs are at work that are not in Slurm: on this machine, or just being submitted."""
+    return any(job not in {*run.slurm_jobs, *run.finished, *run.errors} for job in run.jobs)
 
 
 def rules_of(run):
