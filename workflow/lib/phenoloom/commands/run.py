@@ -1,6 +1,7 @@
 """`run`: index the images, then run Snakemake on a study."""
 
 import argparse
+import contextlib
 import os
 import shlex
 import signal
@@ -12,6 +13,8 @@ from phenoloom.commands import prepare
 from phenoloom.record.events import read_runs
 from phenoloom.running import machine
 from phenoloom.running.previous import settle
+from phenoloom.slurm.checks import check
+from phenoloom.slurm.watch import watching
 
 ROOT = Path(__file__).resolve().parents[4]
 LOOKS = {"-n", "--dry-run", "--dryrun", "preflight", "--lint", "--unlock"}
@@ -31,33 +34,58 @@ def call(given):
     looks_only = LOOKS & set(given.rest)
     if "preflight" in given.rest and looks_only == {"preflight"}:
         return _preflight(config, results)
-    arguments = [*given.rest, "--configfile", given.config]
-    if not looks_only:
-        settle(results)
-        prepare.call(argparse.Namespace(config=given.config, threads=os.cpu_count()))
-        arguments = [*given.rest, *_resources(given.rest), "--configfile", given.config]
-    status = _snakemake(arguments)
-    if not looks_only:
-        _last_words(status, results)
+    if looks_only:
+        return _snakemake([*given.rest, "--configfile", given.config])
+    profile = _profile(given.rest)
+    more = check(profile, results, arguments=given.rest) if profile else _resources(given.rest)
+    settle(results)
+    prepare.call(argparse.Namespace(config=given.config, threads=os.cpu_count()))
+    status = _snakemake([*given.rest, *more, "--configfile", given.config], results if profile else None)
+    _last_words(status, results)
     return status
+
+
+def _profile(rest):
+    """The site's profile among Snakemake's options, or None."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    options.add_argument("--workflow-profile")
+    return options.parse_known_args(rest)[0].workflow_profile
 
 
 def _resources(rest):
     """What this machine has, for runs that stay on it."""
-    if {"--workflow-profile", "--profile", "--executor", "-e", "--resources"} & set(rest):
+    if {"--profile", "--executor", "-e", "--resources"} & set(rest):
         return []
     return ["--resources", f"mem_mb={machine.memory_mb()}", f"gpu={machine.gpus()}"]
 
 
-def _snakemake(arguments):
-    """Run Snakemake; Ctrl-C is Snakemake's to act on, which then stops its jobs."""
+def _snakemake(arguments, results=None):
+    """Run Snakemake; Ctrl-C is Snakemake's to act on, which then stops its jobs.
+
+    results: folder of the study when its jobs go to a cluster, where they are watched.
+    """
     process = subprocess.Popen(["snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
-        return process.wait()
+        with _watched(process, arguments, results) if results else contextlib.nullcontext():
+            return process.wait()
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
             signal.signal(number, handler)
+
+
+def _watched(process, arguments, results):
+    """Say which jobs wait in vain, and stop a run that waits for nothing else."""
+    return watching(
+        lambda: next((run for run in read_runs(results)[-1:] if run.start.get("pid") == process.pid), None),
+        status_command="sacct" if "sacct" in arguments else "squeue",
+        again=_again(),
+        hopeless=lambda: process.send_signal(signal.SIGINT),
+    )
+
+
+def _again():
+    return os.environ.get("PHENOLOOM_COMMAND") or shlex.join(["python", "-m", "phenoloom", *sys.argv[1:]])
 
 
 def _last_words(status, results):
@@ -66,8 +94,9 @@ def _last_words(status, results):
     if status == 0 and report.exists():
         print(f"\nThe report: {report.resolve()}")
     elif status != 0 and not any(run.failed() for run in read_runs(results)[-1:]):
-        again = os.environ.get("PHENOLOOM_COMMAND") or shlex.join(["python", "-m", "phenoloom", *sys.argv[1:]])
-        print(f"\nThe run did not finish; the messages above say why. This continues it:\n  {again}", file=sys.stderr)
+        print(
+            f"\nThe run did not finish; the messages above say why. This continues it:\n  {_again()}", file=sys.stderr
+        )
 
 
 def _preflight(config, results):
