@@ -1,0 +1,124 @@
+"""Jobs of a run as its events tell them: those that a dry run would start, or those that were done."""
+
+import csv
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+#: Snakemake looks at a running job every half second for its first 15 s, then every 30 s.
+LOOK, FIRST, LATER = 0.5, 15.5, 30
+
+
+class Job(NamedTuple):
+    """A job. mem_mb: as asked for, None where it asks for nothing. gpu: number of GPUs. inputs, outputs: paths."""
+
+    rule: str
+    wildcards: dict
+    threads: int
+    mem_mb: float | None
+    gpu: float
+    inputs: list
+    outputs: list
+    benchmark: str | None
+
+    def works(self):
+        """Whether it does anything: a target such as `all` only names what others make."""
+        return bool(self.outputs or self.benchmark)
+
+
+class Done(NamedTuple):
+    """What a job took: seconds of wall and of processor time, peak memory in MB, MB written; None where unknown."""
+
+    wall_seconds: float
+    cpu_seconds: float | None
+    peak_mb: float | None
+    disk_mb: float | None
+
+
+def planned(run):
+    """All jobs of a dry run. run: record.events.Run."""
+    return [_job(event) for event in run.jobs.values()]
+
+
+def done(runs):
+    """[(Job, Done)] of the jobs that finished in any of the runs and left a benchmark table; each once, the last time.
+
+    runs: list of record.events.Run, the oldest first. Sizes are those of the outputs that are there now.
+    """
+    latest = {}
+    for run in runs:
+        for number in run.finished & run.jobs.keys():
+            job = _job(run.jobs[number])
+            if job.benchmark:
+                latest[job.benchmark] = job
+    found = ((job, read_benchmark(job.benchmark)) for job in latest.values())
+    return [(job, took._replace(disk_mb=written_mb(job.outputs))) for job, took in found if took]
+
+
+def _job(event):
+    resources = event.get("resources") or {}
+    return Job(
+        event["rule"],
+        event.get("wildcards") or {},
+        max(1, int(event.get("threads") or 1)),
+        _number(resources.get("mem_mb")),
+        _number(resources.get("gpu")) or 0,
+        event.get("input") or [],
+        event.get("output") or [],
+        event.get("benchmark"),
+    )
+
+
+def read_benchmark(path):
+    """Done of a benchmark table of Snakemake, its disk_mb None; the mean of several repeats. None if unreadable."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return None
+    wall = _mean(_number(row.get("s")) for row in rows)
+    if wall is None:
+        return None
+    cpu = _mean(_whole(_number(row.get("cpu_time")), _number(row.get("s"))) for row in rows)
+    return Done(wall, cpu, _mean(_number(row.get("max_rss")) for row in rows), None)
+
+
+def _whole(cpu, wall):
+    """Processor seconds of a whole job: what it used after Snakemake's last look is added at its mean pace.
+
+    >>> _whole(15.5, 31.0)
+    31.0
+    """
+    if cpu is None or wall is None:
+        return None
+    if wall < LOOK:
+        return None if cpu == 0 else cpu
+    looked = wall // LOOK * LOOK if wall < FIRST else FIRST + (wall - FIRST) // LATER * LATER
+    return cpu * wall / looked
+
+
+def written_mb(paths):
+    """MB (1e6 bytes) of files and folders that are there; None when none is."""
+    there = [Path(path) for path in paths if os.path.exists(path)]
+    return sum(map(_size, there)) / 1e6 if there else None
+
+
+def _size(path):
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+
+
+def _number(value):
+    """A finite number from what a table or an event holds, else None (`-`, `NA`, `<TBD>`)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _mean(values):
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

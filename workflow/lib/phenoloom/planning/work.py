@@ -1,0 +1,239 @@
+"""How much a job has to do, in units that are known before it runs: images, wells, seconds of the pipeline."""
+
+import functools
+import os
+from typing import NamedTuple
+
+import pyarrow.parquet as parquet
+
+from phenoloom.cellprofiler import batches
+from phenoloom.core.errors import InputError
+from phenoloom.ingest import geometry
+
+
+class Rule(NamedTuple):
+    """Stage of a rule, and the units that its time and what it writes grow with."""
+
+    stage: str
+    time: str
+    disk: str
+
+
+#: Every rule that the shipped rates know. An evaluation has a rate per metric.
+RULES = {
+    "simulate": Rule("simulate", "image megapixel", "image megapixel"),
+    "simulation_truth": Rule("simulate", "well", "well"),
+    "index": Rule("ingest", "image", "image"),
+    "plate_index": Rule("ingest", "image", "image"),
+    "layout": Rule("ingest", "well", "well"),
+    "quality": Rule("quality", "image megapixel", "image"),
+    "illumination": Rule("illumination", "image megapixel", "function megapixel"),
+    "cellprofiler": Rule("features", "pipeline second", "image megapixel"),
+    "cells": Rule("features", "image megapixel", "image megapixel"),
+    "enter": Rule("profiles", "MB of tables", "MB of tables"),
+    "aggregate": Rule("profiles", "image megapixel", "well"),
+    "aggregate of tables": Rule("profiles", "MB of tables", "MB of tables"),
+    "profile": Rule("profiles", "well", "well"),
+    "evaluate": Rule("evaluation", "million pairs", "well"),
+    "evaluation_table": Rule("evaluation", "evaluation", "evaluation"),
+    "dataset_summary": Rule("report", "image", "well"),
+    "figure_plate_heatmaps": Rule("report", "plate", "plate"),
+    "figure_illumination": Rule("report", "function megapixel", "plate"),
+    "figure_montage": Rule("report", "site megapixel", "site megapixel"),
+    "figure_umap": Rule("report", "well", "well"),
+    "figure_evaluation": Rule("report", "evaluation", "evaluation"),
+    "figure_run_times": Rule("report", "batch", "batch"),
+    "ledger": Rule("report", "batch", "batch"),
+    "run_times": Rule("report", "batch", "batch"),
+    "report": Rule("report", "plate", "plate"),
+}
+
+_ILLUMINATION = "illumination_"
+
+#: Units that only jobs on images have.
+_OF_IMAGES = ("plate", "batch", "image", "image megapixel", "site megapixel", "function megapixel")
+
+
+def rule_of(job):
+    """Name of a job's rule as the tables show it; there is a rule of illumination per dataset."""
+    return "illumination" if job.rule.startswith(_ILLUMINATION) else job.rule
+
+
+def stage_of(rule):
+    """Stage of a rule, "" for one that is not known."""
+    return RULES[rule].stage if rule in RULES else ""
+
+
+class Work:
+    """Units of the jobs of a study, from its index where there is one, else from what its config declares."""
+
+    def __init__(self, study):
+        """study: config.study.Study."""
+        self.study = study
+        self._units = {
+            "job": lambda job: 1,
+            "evaluation": lambda job: len(study.evaluations()),
+            "plate": lambda job: sum(len(study.plates(name)) for name in self._datasets(job)),
+            "batch": self._batches,
+            "image": lambda job: self._images(job, lambda dataset: 1),
+            "image megapixel": lambda job: self._images(job, study.megapixels),
+            "site megapixel": lambda job: sum(map(self._site_megapixels, self._datasets(job))),
+            "function megapixel": self._function_megapixels,
+            "pipeline second": self._pipeline_seconds,
+            "MB of tables": self._tables_mb,
+            "well": self._wells,
+            "million pairs": self._pairs,
+        }
+
+    def units(self, job, unit):
+        """Number of units of a job (float), None where it cannot be known yet. Raises KeyError for no such unit."""
+        if unit in _OF_IMAGES and not self._datasets(job):
+            return None
+        return self._units[unit](job)
+
+    def kind(self, job):
+        """Name under which the rate of a job is kept: its rule, the metric of an evaluation added."""
+        rule = rule_of(job)
+        if rule == "evaluate":
+            options = self.study.config["evaluation"].get(job.wildcards.get("evaluation")) or {}
+            return f"evaluate {options.get('metric')}"
+        if rule == "aggregate" and self._entered(job):
+            return "aggregate of tables"
+        return rule
+
+    def _datasets(self, job):
+        """The dataset that a job is of, if it has images; all such datasets for a job of the whole study."""
+        name = job.wildcards.get("dataset")
+        if job.rule.startswith(_ILLUMINATION):
+            name = job.rule.removeprefix(_ILLUMINATION)
+        images = self.study.image_datasets()
+        return images if name is None else [name] if name in images else []
+
+    def _plates(self, job, dataset):
+        plate = job.wildcards.get("plate")
+        return self.study.plates(dataset) if plate is None else [plate]
+
+    def _sites(self, job, dataset):
+        batch = job.wildcards.get("batch")
+        return sum(self.study.n_sites(dataset, plate, batch) for plate in self._plates(job, dataset))
+
+    def _images(self, job, size):
+        """Images of a job, each counted as `size(dataset)`."""
+        return sum(self._sites(job, name) * len(self.study.channels(name)) * size(name) for name in self._datasets(job))
+
+    def _batches(self, job):
+        return sum(
+            len(self.study.batches(name, plate)) for name in self._datasets(job) for plate in self._plates(job, name)
+        )
+
+    def _site_megapixels(self, dataset):
+        return len(self.study.channels(dataset)) * self.study.megapixels(dataset)
+
+    def _function_megapixels(self, job):
+        """Pixels of illumination functions: one per plate and channel."""
+        return sum(len(self._plates(job, name)) * self._site_megapixels(name) for name in self._datasets(job))
+
+    def _pipeline_seconds(self, job):
+        dataset = job.wildcards["dataset"]
+        return self._sites(job, dataset) * self.study.seconds_per_site(dataset)
+
+    def pipeline_source(self, job):
+        """Where the seconds that CellProfiler takes per site come from."""
+        study, dataset = self.study, job.wildcards["dataset"]
+        seconds = study.seconds_per_site(dataset)
+        if study.pipeline(dataset)["seconds_per_site"] is not None:
+            return f"config: {seconds:g} s a site"
+        if batches.read_rate(f"{study.results}/{dataset}"):
+            return f"make rate: {seconds:g} s a site"
+        return f"guess: {seconds:g} s a site"
+
+    def _entered(self, job):
+        dataset, representation = job.wildcards.get("dataset"), job.wildcards.get("representation")
+        return representation is not None and self.study.entered(dataset, representation)
+
+    def _tables_mb(self, job):
+        return self._source_mb(job.wildcards["dataset"], job.wildcards["representation"])
+
+    @functools.cache  # noqa: B019 - lives as long as the command
+    def _source_mb(self, dataset, representation):
+        """MB of the files behind a representation that entered; None when some are not there."""
+        from phenoloom.profiles import sources
+
+        try:
+            paths = sources.files(self.study.dataset(dataset)["representations"][representation])
+            return sum(os.path.getsize(path) for path in paths) / 1e6
+        except (InputError, OSError):
+            return None
+
+    def _wells(self, job):
+        """Wells of a job; those of a representation that entered are known once it did."""
+        if self._entered(job):
+            return self._entered_rows(job, "wells")
+        datasets = self._datasets(job)
+        if not datasets:
+            return None
+        plates = {name: len(self._plates(job, name)) / max(1, len(self.study.plates(name))) for name in datasets}
+        return sum(self._wells_of(name) * share for name, share in plates.items())
+
+    @functools.cache  # noqa: B019
+    def _wells_of(self, dataset):
+        """Wells of all plates of a dataset: of its layout, else of its design or geometry, else a well a site."""
+        rows = _rows(f"{self.study.results}/{dataset}/layout.parquet")
+        if rows:
+            return rows
+        plates = self.study.plates(dataset)
+        block = self.study.dataset(dataset)
+        if self.study.simulated(dataset):
+            from phenoloom.simulate import design
+
+            return len(plates) * len(design.wells(block["simulate"]))
+        if block.get("geometry"):
+            return len(plates) * len({well for well, _ in geometry.sites(block["geometry"])})
+        return sum(self.study.n_sites(dataset, plate) for plate in plates)
+
+    def _entered_rows(self, job, level):
+        """Profiles of a representation that entered, from the tables that are there already; else None."""
+        dataset, name = job.wildcards["dataset"], job.wildcards["representation"]
+        folder, own = f"{self.study.results}/{dataset}", self.study.level(dataset, name)
+        profile = job.wildcards.get("profile")
+        rows = _rows(f"{folder}/profiles/{name}/{profile}/{level}.parquet")
+        if rows is None and own in ("wells", "treatments"):
+            rows = _rows(f"{folder}/representations/{name}/{own}/all.parquet")
+        return rows
+
+    def _pairs(self, job):
+        """Millions of pairs of the profiles that an evaluation compares."""
+        options = self.study.config["evaluation"][job.wildcards["evaluation"]]
+        level, dataset = options.get("level", "wells"), job.wildcards["dataset"]
+        if self._entered(job):
+            number = self._entered_rows(job, level)
+        else:
+            folder = f"{self.study.results}/{dataset}/profiles/{job.wildcards['representation']}"
+            number = _rows(f"{folder}/{job.wildcards['profile']}/{level}.parquet")
+            if number is None:
+                number = self._treatments(dataset) if level == "treatments" else self._wells(job)
+        return None if number is None else number**2 / 1e6
+
+    @functools.cache  # noqa: B019
+    def _treatments(self, dataset):
+        """Treatments of a dataset: of the design of simulated ones, else of its layout, else at most its wells."""
+        block = self.study.dataset(dataset)
+        named = ["perturbation", "concentration"]
+        if self.study.simulated(dataset):
+            from phenoloom.simulate import design
+
+            return len(design.design(block["simulate"])[named].drop_duplicates())
+        layout = f"{self.study.results}/{dataset}/layout.parquet"
+        if _rows(layout):
+            columns = [f"Metadata_{name.capitalize()}" for name in named]
+            columns = [name for name in columns if name in parquet.read_schema(layout).names]
+            return len(parquet.read_table(layout, columns=columns).to_pandas().drop_duplicates())
+        return self._wells_of(dataset)
+
+
+def _rows(path):
+    """Rows of a Parquet table, None where there is none yet."""
+    try:
+        return parquet.read_metadata(path).num_rows
+    except (OSError, ValueError):
+        return None
