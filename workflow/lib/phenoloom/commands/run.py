@@ -13,7 +13,7 @@ from phenoloom.commands import prepare
 from phenoloom.record.events import read_runs
 from phenoloom.running import machine
 from phenoloom.running.previous import settle
-from phenoloom.slurm.checks import check
+from phenoloom.slurm.checks import check, writable
 from phenoloom.slurm.watch import watching
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -37,6 +37,7 @@ def call(given):
     if looks_only:
         return _snakemake([*given.rest, "--configfile", given.config])
     profile = _profile(given.rest)
+    writable(results)
     more = check(profile, results, arguments=given.rest) if profile else _resources(given.rest)
     settle(results)
     prepare.call(argparse.Namespace(config=given.config, threads=os.cpu_count()))
