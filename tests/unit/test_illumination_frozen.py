@@ -58,9 +58,23 @@ def test_estimated_functions_that_are_the_same_stay_and_others_are_estimated_aga
     assert place() == 1
     assert (results / "DNA.npy").stat().st_mtime_ns == untouched
     assert frozen.unsettled(tmp_path / "results", None)
+    assert frozen.released(tmp_path / "results", PLATE) == 0
     assert place(None) == 1
     assert (results / "DNA.npy").is_file() and not (results / "ER.npy").exists()
     assert not frozen.unsettled(tmp_path / "results", None)
+    assert frozen.released(tmp_path / "results", PLATE) == 1
+    assert place(None) == 0
+
+
+def test_functions_that_were_never_replaced_need_no_new_estimate(place, tmp_path):
+    results = tmp_path / "results" / PLATE
+    results.mkdir(parents=True)
+    np.save(results / "DNA.npy", function(1.0))
+    np.save(results / "ER.npy", function(2.0))
+    assert place() == 0
+    assert place(None) == 0
+    assert frozen.released(tmp_path / "results", PLATE) == 0
+    assert (results / "ER.npy").is_file()
 
 
 def test_another_pattern_must_be_settled_first(place, tmp_path):

@@ -1,5 +1,7 @@
 """Illumination: one function per plate and channel, from all sites of the plate."""
 
+from phenoloom.illumination import frozen
+
 # One job estimates all channels of a plate, so that reading is all it costs; which channels there are depends on the
 # dataset, so each dataset has a rule of its own. Functions that a study declares are in place before the DAG is built.
 for illuminated_dataset in [dataset for dataset in study.image_datasets() if not study.frozen(dataset)]:
@@ -40,6 +42,10 @@ for illuminated_dataset in [dataset for dataset in study.image_datasets() if not
                 if key != "functions"
             },
             channels=study.channels(illuminated_dataset),
+            # Snakemake remembers the estimate, not that declared functions lay in its place meanwhile.
+            released=lambda wildcards, folder=f"{study.results}/{illuminated_dataset}/illumination": (
+                frozen.released(folder, wildcards.plate)
+            ),
             code=code_of("illumination", "ingest"),
         script:
             "../scripts/illumination.py"

@@ -70,9 +70,7 @@ def settle(folder, pattern, plates, channels):
             if written:
                 preview(np.load(io.BytesIO(data)), target.with_suffix(".png"), f"{decode(plate)}, {channel} (frozen)")
     functions = {f"{plate}/{channel}": entry for (plate, channel), entry in found.items()}
-    text = json.dumps({"pattern": pattern, "functions": functions}, indent=1, ensure_ascii=False) + "\n"
-    if functions != before["functions"] or pattern != before["pattern"]:
-        write_text(folder / RECORD, text)
+    _write_record(folder, before, {**before, "pattern": pattern, "functions": functions})
     return changed
 
 
@@ -90,20 +88,27 @@ def problems(pattern, plates, channels):
 
 def unsettled(folder, pattern):
     """Whether the functions in a folder are not those that the study asks for, so that `settle` must come first."""
-    before = read_record(folder)
-    if pattern is None:
-        return any(entry["replaced"] for entry in before["functions"].values())
-    return before["pattern"] != pattern
+    return read_record(folder)["pattern"] != pattern
+
+
+def released(folder, plate):
+    """How often declared functions of a plate were taken away again: what tells that they must be estimated anew."""
+    return read_record(folder)["released"].get(plate, 0)
 
 
 def read_record(folder):
-    """{pattern, functions: {plate/channel: entry}} of what is in place in a folder of functions; empty for none."""
+    """{pattern, functions: {plate/channel: entry}, released: {plate: number}} of a folder; empty where there is none."""
     try:
         return json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {"pattern": None, "functions": {}}
+        return {"pattern": None, "functions": {}, "released": {}}
     except ValueError as error:
         raise InputError(f"{Path(folder) / RECORD} is damaged; remove the folder {folder} and run again") from error
+
+
+def _write_record(folder, before, record):
+    if record != before:
+        write_text(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_function(path, shape, of):
@@ -160,14 +165,15 @@ def _look(folder, pattern, plate, channel, shape, known):
 
 def _release(folder, before):
     """Take away the functions that took the place of estimated ones; those that are the same may stay."""
-    gone = 0
-    for name, entry in before["functions"].items():
-        if entry["replaced"]:
-            for path in (folder / f"{name}.npy", folder / f"{name}.png"):
-                gone += path.suffix == ".npy" and path.exists()
-                path.unlink(missing_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
-    return gone
+    replaced = [name for name, entry in before["functions"].items() if entry["replaced"]]
+    for name in replaced:
+        for suffix in (".npy", ".png"):
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    counts = dict(before["released"])
+    for plate in dict.fromkeys(name.split("/")[0] for name in replaced):
+        counts[plate] = counts.get(plate, 0) + 1
+    _write_record(folder, before, {"pattern": None, "functions": {}, "released": counts})
+    return len(replaced)
 
 
 def _source(pattern, plate, channel):
