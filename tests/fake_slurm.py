@@ -8,7 +8,8 @@ DOWN = "slurm_load_jobs error: Unable to contact slurm controller (connect failu
 PARTITION = (
     "PartitionName={name} AllowGroups=ALL AllowAccounts={accounts} AllowQos=ALL AllocNodes=ALL Default={default} "
     "QoS=N/A DefaultTime=NONE DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO MaxNodes=UNLIMITED "
-    "MaxTime={time} MinNodes=0 LLN=NO MaxCPUsPerNode={cpus} {more}Nodes=cn[1-2] PriorityJobFactor=1 PriorityTier=1 RootOnly=NO "
+    "MaxTime={time} MinNodes=0 LLN=NO MaxCPUsPerNode={cpus} {more}Nodes=cn[1-2] "
+    "PriorityJobFactor=1 PriorityTier=1 RootOnly=NO "
     "ReqResv=NO OverSubscribe=NO OverTimeLimit=NONE PreemptMode=OFF State={state} TotalCPUs=8 TotalNodes=2 "
     "SelectTypeParameters=NONE JobDefaults=(null) DefMemPerNode=UNLIMITED MaxMemPerNode={memory} "
     "TRES=cpu=8,mem=8000M,node=2,billing=8"

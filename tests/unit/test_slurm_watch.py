@@ -24,10 +24,13 @@ class Watched:
     def __init__(self, numbers, **more):
         self.run, self.said = Run(None, slurm_names=["9c62"]), []
         for number in numbers:
-            job = f"job{number}"
-            self.run.jobs[job] = {"rule": "embed"}
-            self.run.slurm_jobs[job] = [number]
+            self.take("job", number, rule="embed")
+            self.take("submitted", number, slurm=number)
         self.watch = watch.Watch(lambda: self.run, self.said.append, **more)
+
+    def take(self, event, job, **more):
+        """Add an event of the job that was first submitted with this number."""
+        self.run.take({"event": event, "jobid": f"job{job}", **more})
 
     def look(self, now):
         """What is said at this second; with whether the run will never end."""
@@ -115,10 +118,10 @@ def test_a_job_that_is_gone_is_named_with_the_command_that_continues(slurm):
 
 def test_a_run_that_waits_for_nothing_else_never_ends(slurm):
     watched = Watched(["9", "10"])
-    watched.run.finished["job10"] = 1.0
+    watched.take("finished", 10)
     assert watched.look(0) == ([], False)
     assert watched.look(watch.GIVEN_UP)[1]
-    watched.run.jobs["local"] = {"rule": "report"}
+    watched.take("job", "here", rule="report")
     assert not watched.look(watch.GIVEN_UP + 45)[1]
 
 
@@ -149,11 +152,22 @@ def test_what_sacct_says_as_snakemake_reads_it(slurm, state, gone):
 
 def test_failed_and_repeated_jobs_are_not_gone(slurm):
     watched = Watched(["9", "10", "11"])
-    watched.run.errors["job9"] = [{"slurm": "9"}]
-    watched.run.slurm_jobs["job10"] = ["10", "12"]
-    watched.run.errors["job10"] = [{"slurm": "10"}]
-    watched.run.errors["job11"] = [{"slurm": None}]
+    for number in ("9", "10", "11"):
+        watched.take("error", number, slurm=number)
+    watched.take("job", "10", rule="embed")
+    watched.take("job", "11", rule="embed")
+    watched.take("submitted", "10", slurm="12")
     assert watch.open_jobs(watched.run) == {"12"}
+    assert watch.elsewhere(watched.run)  # the second attempt of 11 is being submitted
+    watched.take("submitted", "11", slurm="13")
+    assert watch.open_jobs(watched.run) == {"12", "13"}
+    assert not watch.elsewhere(watched.run)
+
+
+def test_groups_are_left_out(slurm):
+    watched = Watched([])
+    watched.take("submitted", "group", slurm="9")
+    assert watch.open_jobs(watched.run) == set()
 
 
 def test_a_cluster_that_stops_answering_is_said_once_and_again_after_it_came_back(slurm):

@@ -217,19 +217,17 @@ class Watch:
 
 
 def open_jobs(run):
-    """Numbers of the Slurm jobs of a run that it neither saw end nor fail: the last of each of its jobs."""
-    found = set()
-    for job, numbers in run.slurm_jobs.items():
-        errors = run.errors.get(job, [])
-        failed = len(errors) >= len(numbers) or any(str(error.get("slurm")) == numbers[-1] for error in errors)
-        if job not in run.finished and not failed:
-            found.add(numbers[-1])
-    return found
+    """Numbers at Slurm of the jobs of a run that it neither saw end nor fail; groups of jobs are left out."""
+    return {
+        run.slurm_jobs[job][-1]
+        for job in run.jobs
+        if run.state(job) == "open" and len(run.slurm_jobs.get(job, ())) > len(run.errors.get(job, ()))
+    }
 
 
 def elsewhere(run):
     """Whether jobs are at work that are not in Slurm: on this machine, or just being submitted."""
-    return any(job not in {*run.slurm_jobs, *run.finished, *run.errors} for job in run.jobs)
+    return any(run.state(job) == "open" and run.attempts[job] > len(run.slurm_jobs.get(job, ())) for job in run.jobs)
 
 
 def rules_of(run):
