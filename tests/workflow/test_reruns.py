@@ -144,6 +144,11 @@ CHANGES = {
         EVALUATED,
         {"evaluation": "replicates"},
     ),
+    "an evaluation less": (
+        option("evaluation", value={"replicates": config()["evaluation"]["replicates"]}),
+        SCORED,
+        {},
+    ),
     "the seed": (option("seed", value=2), EVALUATED | {"figure_umap"}, {}),
     "the title of the report": (option("report", "title", value="Another"), REPORT, {}),
     "an option of the montage": (option("report", "montage", "per", value=1), REPORT | {"figure_montage"}, {}),
@@ -168,6 +173,7 @@ CHANGES = {
         {},
     ),
     # code
+    "code that all stages share": (append(f"{LIBRARY}/core/tables.py", CODE), QUALITY | LAID_OUT, {}),
     "code of illumination": (append(f"{LIBRARY}/illumination/estimation.py", CODE), ILLUMINATED, {}),
     "code of profiles": (append(f"{LIBRARY}/profiles/scaling.py", CODE), AGGREGATED, {}),
     "code of the report page": (append(f"{LIBRARY}/report/assembly.py", CODE), REPORT, {}),
