@@ -18,6 +18,7 @@ OPTIONS = profile.Options(
     ["local", "dryrun", "slurm", "slurm-jobstep"],
     LIMITS,
 )
+SQUEUE = ["--slurm-status-command", "squeue"]
 NODES = {"cpu": ["4000|4|(null)|idle|2"], "gpu": ["4000|4|gpu:a100:2|idle|1"]}
 
 
@@ -68,7 +69,7 @@ def site(tmp_path):
 
 
 def test_a_profile_that_fits_asks_for_nothing_more(slurm, site):
-    assert site.check() == []
+    assert site.check() == SQUEUE
     assert site.notes == []
     assert list(site.results.iterdir()) == []
 
@@ -165,13 +166,13 @@ def test_a_partition_that_takes_no_jobs(slurm, site):
     slurm.partitions(NODES, cpu={"default": "YES", "state": "INACTIVE"})
     assert "partition cpu takes no jobs now (its state is INACTIVE)" in site.error()
     slurm.partitions({**NODES, "cpu": ["4000|4|(null)|drained|2"]}, cpu={"default": "YES"})
-    assert site.check() == []
+    assert site.check() == SQUEUE
     assert "partition cpu starts no jobs now" in site.notes[0]
 
 
 def test_partitions_of_other_clusters_are_left_to_them(slurm, site):
     site.partitions["far"] = {"cluster": "other", "max_mem_mb": 10**9}
-    assert site.check() == []
+    assert site.check() == SQUEUE
 
 
 def test_a_cluster_without_default_partition_must_be_told_one(slurm, site):
@@ -196,7 +197,7 @@ def test_a_file_of_partitions_that_is_not_there(slurm, site):
 def test_rules_that_want_a_gpu_where_there_is_none(slurm, site):
     assert "no partition in the file has one; add one of gpu with its max_gpu" in site.error(wants_gpu=True)
     site.partitions["gpu"] = {"max_gpu": 2}
-    assert site.check(wants_gpu=True) == []
+    assert site.check(wants_gpu=True) == SQUEUE
     slurm.partitions({"cpu": NODES["cpu"]}, cpu={"default": "YES"})
     del site.partitions["gpu"]
     assert "this cluster has none at all; where a rule can do without" in site.error(wants_gpu=True)
@@ -211,18 +212,18 @@ def test_a_gpu_model_belongs_to_the_rules_that_use_one(slurm, site):
     site.values["set-resources"] = {"train": {"gpu_model": "h100"}}
     assert "rule train asks for the GPU model h100, and this cluster has a100" in site.error()
     site.values["set-resources"] = {"train": {"gpu_model": "a100"}}
-    assert site.check() == []
+    assert site.check() == SQUEUE
 
 
 def test_an_account_or_quality_that_the_user_may_not_use(slurm, site):
     site.values |= {"default-resources": {"slurm_account": "'labb'"}, "slurm-qos": "urgent"}
-    assert site.check() == []  # the cluster does not tell
+    assert site.check() == SQUEUE  # the cluster does not tell
     slurm.answers("sacctmgr", "lab|normal,long\nguests|normal")
     said = site.error()
     assert "cannot charge the account `labb`; did you mean `lab`?" in said
     assert "may not ask for the QOS `urgent`; there are long, normal" in said
     site.values |= {"default-resources": {"slurm_account": "lab"}, "slurm-qos": "long"}
-    assert site.check() == []
+    assert site.check() == SQUEUE
     slurm.partitions(NODES, cpu={"default": "YES", "accounts": "guests"})
     assert "partition cpu takes no jobs of the account lab; there is guests" in site.error()
 
@@ -233,25 +234,26 @@ def test_arguments_go_before_the_profile(slurm, site):
     arguments = ["--default-resources", "mem_mb=5", "slurm_account=other", "--slurm-qos=normal"]
     assert "cannot charge the account `other`" in site.error(arguments=arguments)
     site.values["slurm-qos"] = "long"
-    assert site.check(arguments=["--slurm-qos", "normal", "all"]) == []
+    assert site.check(arguments=["--slurm-qos", "normal", "all"]) == SQUEUE
 
 
 @pytest.mark.parametrize(
     "wanted, age, accounting, sacct, expected",
     [
-        ("squeue", 300, False, True, []),
-        ("squeue", 300, True, True, []),
-        (None, 300, True, True, ["--slurm-status-command", "squeue"]),
-        ("sacct", 300, True, True, []),
-        ("sacct", 300, False, True, ["--slurm-status-command", "squeue"]),
-        ("squeue", 120, True, True, ["--slurm-status-command", "sacct"]),
-        ("sacct", 10, True, True, []),
-        ("squeue", 60, False, True, ["--slurm-init-seconds-before-status-checks", "20"]),
-        ("squeue", 60, False, False, []),
+        ("squeue", 300, False, True, "squeue"),
+        ("squeue", 300, True, True, "squeue"),
+        (None, 300, True, True, "squeue"),
+        ("sacct", 300, True, True, "sacct"),
+        ("sacct", 300, False, True, "squeue"),
+        ("squeue", 120, True, True, "sacct"),
+        ("sacct", 10, True, True, "sacct"),
+        ("squeue", 60, False, True, "squeue --slurm-init-seconds-before-status-checks 20"),
+        ("squeue", 60, False, False, "squeue"),
     ],
 )
 def test_how_the_state_of_jobs_is_asked_for(wanted, age, accounting, sacct, expected):
-    assert checks.status_arguments(wanted, 40, age, accounting, sacct, lambda note: None) == expected
+    found = checks.status_arguments(wanted, 40, age, accounting, sacct, lambda note: None)
+    assert " ".join(found) == f"--slurm-status-command {expected}"
 
 
 def test_a_cluster_on_which_nobody_could_see_how_jobs_end():
@@ -289,11 +291,11 @@ def test_a_quota_that_is_used_up(slurm, site):
 
 def test_notices_on_where_the_run_is_started(slurm, site, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
-    assert site.check() == [] and site.notes == []
+    assert site.check() == SQUEUE and site.notes == []
     monkeypatch.setenv("SLURM_CONF", "/opt/other/slurm.conf")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     slurm.answers("scontrol", "JobId=77 JobState=RUNNING EndTime=2026-11-21T03:57:08", when="'show job'*")
-    assert site.check() == []
+    assert site.check() == SQUEUE
     assert site.notes[0].startswith("SLURM_CONF=/opt/other/slurm.conf does not reach the jobs")
     assert "itself in job 77: it stops when that job ends at 2026-11-21 03:57:08" in site.notes[1]
 

@@ -111,7 +111,8 @@ def test_a_job_that_is_gone_is_named_with_the_command_that_continues(slurm):
     assert watched.look(0)[0] == [] and watched.look(watch.GIVEN_UP - 1)[0] == []
     said, never = watched.look(watch.GIVEN_UP)
     assert "1 Slurm job is gone" in said[0] and "9 (rule embed)" in said[0]
-    assert said[0].endswith("stop it with Ctrl-C and continue with make run STUDY='mine.yaml'")
+    assert "stop the run with Ctrl-C when the other jobs are done" in said[0]
+    assert said[0].endswith("and make run STUDY='mine.yaml' continues it")
     assert not never
     assert watched.look(watch.GIVEN_UP + 45)[0] == []
 
@@ -195,7 +196,7 @@ def test_the_thread_speaks_while_the_block_lasts_and_ends_a_hopeless_run(slurm, 
     watched, ended = Watched(["9"]), threading.Event()
     with watch.watching(lambda: watched.run, watched.said.append, hopeless=ended.set, interval=0.01):
         assert ended.wait(30)
-    assert len(watched.said) == 1 and "gone" in watched.said[0]
+    assert len(watched.said) == 1 and "the run will be stopped when the other jobs are done" in watched.said[0]
 
 
 def test_many_names_are_asked_in_pieces(slurm, monkeypatch):

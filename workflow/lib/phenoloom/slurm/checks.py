@@ -92,7 +92,7 @@ def writable(folder):
 
 
 def status_arguments(wanted, initial, age, accounting, sacct, say=say):
-    """How Snakemake is to ask for the state of its jobs on this cluster, as arguments; none where the profile is right.
+    """How Snakemake is to ask for the state of its jobs on this cluster, as arguments.
 
     wanted: the profile's command (`squeue`, `sacct` or None), initial: its seconds before the first look, age: seconds
     for which Slurm remembers ended jobs, accounting: whether it keeps accounts, sacct: whether that command is there.
@@ -101,10 +101,8 @@ def status_arguments(wanted, initial, age, accounting, sacct, say=say):
     where it answers nothing, and then waits for ever. With sacct it does not see that a job was cancelled (whose
     state is `CANCELLED by ...`), so squeue is the better one where it can be relied on.
     """
-    if wanted == "sacct" and accounting:
-        return []
-    if age < REMEMBERED and accounting:
-        return _changed(wanted, "sacct", initial, initial)
+    if accounting and (wanted == "sacct" or age < REMEMBERED):
+        return [f"--{STATUS}", "sacct"]
     fitting = min(initial, age // 3) if sacct else initial
     if fitting < 1:
         raise InputError(
@@ -116,14 +114,7 @@ def status_arguments(wanted, initial, age, accounting, sacct, say=say):
             f"Slurm forgets jobs {age} s after their end and keeps no accounts here; should the end of a job be "
             "missed, that will be said, and the same command continues the run"
         )
-    return _changed(wanted, "squeue", initial, fitting)
-
-
-def _changed(wanted, command, initial, fitting):
-    return [
-        *([f"--{STATUS}", command] if command != wanted else []),
-        *([f"--{INITIAL}", str(fitting)] if fitting != initial else []),
-    ]
+    return [f"--{STATUS}", "squeue", *([f"--{INITIAL}", str(fitting)] if fitting != initial else [])]
 
 
 def _status(profile, say):

@@ -146,12 +146,14 @@ class Watch:
     """Looks at a run's jobs from time to time and says what its user should know, each thing once.
 
     read: function that gives the run so far (a record.events.Run). status_command: what Snakemake asks for the state
-    of its jobs, `squeue` or `sacct`. again: the command that continues the run.
+    of its jobs, `squeue` or `sacct`. again: the command that continues the run. stops: whether someone stops a run
+    that `look` finds to wait for nothing.
     """
 
-    def __init__(self, read, say, status_command="squeue", again="the same command"):
+    def __init__(self, read, say, status_command="squeue", again="the same command", stops=False):
         self._read, self._say = read, say
         self._status_command, self._again = status_command, again
+        self._stop = "the run will be stopped" if stops else "stop the run with Ctrl-C"
         self._said = set()
         self._before = set()  # reasons that jobs waited for at the last look
         self._missing = {}  # number: when it was first not to be seen
@@ -203,9 +205,9 @@ class Watch:
             self._said |= {("lost", number) for number in new}
             kind = "job is" if len(new) == 1 else "jobs are"
             self._say(
-                f"{len(new)} Slurm {kind} gone without an end that Snakemake can see (cancelled, or forgotten by "
-                f"Slurm): {_list(new, rules)}; this run would wait for ever: stop it with Ctrl-C and continue with "
-                f"{self._again}"
+                f"{len(new)} Slurm {kind} gone without an end that Snakemake can see (cancelled, preempted, or "
+                f"forgotten by Slurm): {_list(new, rules)}; {self._stop} when the other jobs are done, and "
+                f"{self._again} continues it"
             )
 
     def _no_answer(self, error, now):
@@ -251,7 +253,7 @@ def watching(read, say=say, status_command="squeue", again="the same command", h
 
     hopeless: called, once, when the run waits for nothing but jobs that are gone; it may end the run.
     """
-    watch, done = Watch(read, say, status_command, again), threading.Event()
+    watch, done = Watch(read, say, status_command, again, hopeless is not None), threading.Event()
 
     def loop():
         while not done.wait(interval):
