@@ -39,6 +39,9 @@ preflight: ## list everything wrong with the inputs of STUDY, and what it will c
 run: ## run TARGET (default all) of STUDY, on this machine or with PROFILE=profiles/slurm
 	@$(RUN) run '$(STUDY)' $(TARGET) $(WHERE)
 
+retry: ## run again what the ledger of STUDY lists as lost and may succeed now, and what follows from it
+	@$(RUN) retry '$(STUDY)' $(TARGET) $(WHERE)
+
 dry-run: ## show what would run for STUDY
 	@$(RUN) run '$(STUDY)' $(TARGET) $(WHERE) --dry-run --quiet rules
 
@@ -58,4 +61,4 @@ format: ## format the code
 docs: ## write config/README.md from the schemas
 	@$(MAIN); python -m phenoloom reference > config/README.md
 
-.PHONY: help env demo prepare rate preflight run dry-run test test-full lint format docs
+.PHONY: help env demo prepare rate preflight run retry dry-run test test-full lint format docs

@@ -3,11 +3,19 @@
 import argparse
 import sys
 
-from phenoloom.commands import freeze, plan, prepare, rate, reference, run
+from phenoloom.commands import freeze, plan, prepare, rate, reference, retry, run
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import full_disk
 
-COMMANDS = {"run": run, "prepare": prepare, "freeze": freeze, "rate": rate, "plan": plan, "reference": reference}
+COMMANDS = {
+    "run": run,
+    "retry": retry,
+    "prepare": prepare,
+    "freeze": freeze,
+    "rate": rate,
+    "plan": plan,
+    "reference": reference,
+}
 
 
 def main(arguments=None):

@@ -25,8 +25,11 @@ def add(parser):
     parser.add_argument("rest", nargs=argparse.REMAINDER, help="targets and options of Snakemake")
 
 
-def call(given):
-    """Index first, since the images decide the shape of the DAG; then hand over to Snakemake."""
+def call(given, begin=prepare.everything):
+    """Index first, since the images decide the shape of the DAG; then hand over to Snakemake.
+
+    begin: function of the completed config that does the former; it may return more arguments for Snakemake.
+    """
     from phenoloom.config.loading import read_config
 
     config = read_config(given.config)
@@ -40,7 +43,7 @@ def call(given):
     writable(results)
     more = check(profile, results, arguments=given.rest) if profile else _resources(given.rest)
     settle(results)
-    prepare.call(argparse.Namespace(config=given.config, threads=os.cpu_count()))
+    more = [*more, *(begin(config) or [])]
     status = _snakemake([*given.rest, *more, "--configfile", given.config], results if profile else None)
     _last_words(status, results)
     return status

@@ -97,7 +97,7 @@ def released(folder, plate):
 
 
 def read_record(folder):
-    """{pattern, functions: {plate/channel: entry}, released: {plate: number}} of a folder; empty where there is none."""
+    """{pattern, functions: {plate/channel: entry}, released: {plate: number}} of a folder; empty for none."""
     try:
         return json.loads((Path(folder) / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
