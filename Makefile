@@ -51,6 +51,9 @@ test: ## run the tests (under half an hour on 2 cores)
 test-full: ## run all tests, the long ones too
 	@$(MAIN); python -m pytest --durations=20
 
+test-slurm: ## run a small study on a Slurm of its own (as root on Debian; make test-full adds what it survives)
+	@$(MAIN); python -m pytest tests/cluster -m "not slow" -rs
+
 lint: ## check format and style
 	@$(LINT); ruff check .; ruff format --check .; snakefmt --check Snakefile workflow/rules
 	@$(MAIN); snakemake --lint
@@ -61,4 +64,4 @@ format: ## format the code
 docs: ## write config/README.md from the schemas
 	@$(MAIN); python -m phenoloom reference > config/README.md
 
-.PHONY: help env demo prepare rate preflight run retry dry-run test test-full lint format docs
+.PHONY: help env demo prepare rate preflight run retry dry-run test test-full test-slurm lint format docs
