@@ -21,9 +21,9 @@ onstart:
 
 onsuccess:
     event_log.end("finished")
-    finish(study.results, event_log.path, config)
+    finish(study.results, event_log.path, config, {rule.name: rule.params.get("code") for rule in workflow.rules})
 
 
 onerror:
     event_log.end("failed")
-    finish(study.results, event_log.path, config)
+    finish(study.results, event_log.path, config, {rule.name: rule.params.get("code") for rule in workflow.rules})

@@ -1,26 +1,56 @@
 """What happens when a run ends, well or not: its failures are listed and its provenance is written."""
 
+import contextlib
 import os
 import shlex
 import sys
 from pathlib import Path
 
-from phenoloom.record.events import read_run
+from phenoloom.record.events import read_run, read_runs
 from phenoloom.record.failures import failures, message, write_failures
 
 
-def finish(results, events, config):
-    """Write `provenance/failures.tsv` of a study's results and print what failed and how to go on.
+def finish(results, events, config, codes):
+    """Say what failed and how to go on, and write `provenance/` and the RO-Crate of a study.
 
-    events: the event file of the run that ends. config: the study's config as resolved.
+    events: the event file of the run that ends. config: the study's config as resolved. codes: fingerprint of each
+    rule, {rule: digest}. What cannot be written is a warning: the results are there all the same.
     """
-    run = read_run(events)
+    if events is None:  # it ended before it started
+        return
+    with _only_a_warning("the list of what failed"):
+        list_failures(results, read_run(events), command())
+    with _only_a_warning("the study's provenance"):
+        write_record(results, config, codes, read_runs(results))
+
+
+def list_failures(results, run, again):
+    """Write `provenance/failures.tsv` and print what failed; return the Failures. again: the command that continues."""
     found, table = failures(run), Path(results) / "provenance" / "failures.tsv"
     write_failures(table, found)
     if found:
-        print(f"\n{message(run, found, table, command())}", file=sys.stderr)
+        print(f"\n{message(run, found, table, again)}", file=sys.stderr)
+    return found
+
+
+def write_record(results, config, codes, runs):
+    """Write the files of `provenance/` and the RO-Crate of a study (see bundle.write and crate.write)."""
+    from phenoloom.record import bundle, crate  # each job imports this module, and only the head needs these
+
+    crate.write(results, config, runs, *bundle.write(results, config, codes, runs))
 
 
 def command():
     """The command that the user gave: make's or the wrapper's where one called Snakemake."""
     return os.environ.get("PHENOLOOM_COMMAND") or shlex.join(["snakemake", *sys.argv[1:]])
+
+
+@contextlib.contextmanager
+def _only_a_warning(what):
+    try:
+        yield
+    except Exception as error:  # whatever it is, the run is no worse for it
+        reason = f"{error}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        print(
+            f"warning: {what} could not be written ({reason}); the results are as they are without it", file=sys.stderr
+        )
