@@ -153,13 +153,14 @@ def exclusion_warnings(config):
 def ledger_groups(ledger):
     """Ledger rows grouped by stage, severity, unit and kind of reason; the most frequent reasons of a stage first.
 
-    Reasons that differ only in paths, names in quotes or numbers are one kind. Each group has rows (number of entries),
+    Reasons that differ only in the row's own plate and well, in paths, names in quotes or numbers are one kind. Each group has rows (number of entries),
     count (sum), example (the first reason), and entries (up to LEDGER_ROWS dicts).
     """
     if ledger.empty:
         return []
     ledger = ledger.fillna({name: "" for name in ledger.columns if name != "count"})
-    keys = ledger["reason"].map(reason_kind)
+    keys = [reason_kind(_unplaced(*row)) for row in ledger[["reason", "plate", "well"]].itertuples(index=False)]
+    keys = pd.Series(keys, index=ledger.index)
     groups = []
     for (stage, severity, unit, _), part in ledger.groupby(
         [ledger["stage"], ledger["severity"], ledger["unit"], keys], sort=False
@@ -179,6 +180,13 @@ def ledger_groups(ledger):
         )
     order = {stage: number for number, stage in enumerate(dict.fromkeys(ledger["stage"]))}
     return sorted(groups, key=lambda group: (order[group["stage"]], group["severity"] != "lost", -group["count"]))
+
+
+def _unplaced(reason, plate, well):
+    """The reason without the names of its own plate and well."""
+    for word, name in (("well", well), ("plate", plate)):
+        reason = reason.replace(f"{word} {name}", word) if name else reason
+    return reason
 
 
 def reason_kind(reason):

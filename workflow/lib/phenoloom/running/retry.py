@@ -81,7 +81,7 @@ def words(found):
     lines = []
     for dataset, number in found.unindexed.items():
         lines.append(
-            f"looked at again: {count(number, 'site or image', 'sites or images')} of {dataset} without an index"
+            f"looked at again: {count(number, 'site or image', 'sites or images')} that the index of {dataset} lacks"
         )
     for stage in dict.fromkeys(job.stage for job in found.jobs):
         jobs = [job for job in found.jobs if job.stage == stage]
