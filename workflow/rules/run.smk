@@ -9,12 +9,11 @@ from phenoloom.running.previous import MARK
 event_log = EventLog()
 if workflow.is_main_process:
     snakemake_logger.addHandler(event_log)
-    if os.environ.get("PHENOLOOM_EVENTS"):
-        event_log.start(os.environ["PHENOLOOM_EVENTS"])  # a dry run leaves its events where it is asked to
+    event_log.start_where_asked()  # a dry run leaves its events nowhere else
 
 
 onstart:
-    if not os.environ.get("PHENOLOOM_EVENTS"):
+    if event_log.path is None:
         event_log.start(new_path(study.results))
         os.environ.update({MARK: event_log.path.stem})  # known by it, processes that outlive their head are stopped
 

@@ -32,7 +32,8 @@ def write(results, config, codes, runs, root=ROOT):
     write_if_changed(folder / "config.yaml", text.encode())
     found, state = versions(root), git.state(root)
     write_if_changed(folder / "versions.json", _json(found))
-    write_if_changed(folder / "code.json", _json({"rules": codes, "git": state}))
+    known = {rule: code for rule, code in codes.items() if isinstance(code, str)}  # the targets by name have none
+    write_if_changed(folder / "code.json", _json({"rules": known, "git": state}))
     ran = jobs.rows_of_jobs(runs, benchmarks)
     measured = jobs.rows_of_benchmarks(runs, benchmarks, list(config["datasets"]))
     write_if_changed(folder / "jobs.tsv", jobs.table(ran, jobs.JOB_COLUMNS))

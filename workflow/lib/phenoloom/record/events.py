@@ -60,6 +60,11 @@ class EventLog(logging.Handler):
             self._write(event)
         threading.Thread(target=self._touch, daemon=True).start()
 
+    def start_where_asked(self):
+        """Open the file that the environment names, if it names one."""
+        if asked := os.environ.get("PHENOLOOM_EVENTS"):
+            self.start(asked)
+
     def end(self, status):
         """Write the last event; later ones are ignored."""
         if self._file and not self._ended:
