@@ -153,8 +153,8 @@ def exclusion_warnings(config):
 def ledger_groups(ledger):
     """Ledger rows grouped by stage, severity, unit and kind of reason; the most frequent reasons of a stage first.
 
-    Reasons that differ only in the row's own plate and well, in paths, names in quotes or numbers are one kind. Each group has rows (number of entries),
-    count (sum), example (the first reason), and entries (up to LEDGER_ROWS dicts).
+    Reasons that differ only in the row's own plate and well, in paths, names in quotes or numbers are one kind. Each
+    group has rows (number of entries), count (sum), example (the first reason), and entries (up to LEDGER_ROWS dicts).
     """
     if ledger.empty:
         return []
