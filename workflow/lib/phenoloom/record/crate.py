@@ -143,7 +143,7 @@ def _part(crate, results, part, digests):
 
 
 def _made_by(results, runs, entities):
-    """For each run the entities that it was the last to write, as far as the outputs of its jobs tell."""
+    """For each run the entities that it was the last to write, folders where it did so for something in them."""
     wrote, wrote_below = {}, {}
     for turn, run in enumerate(runs):
         for number in run.finished:
@@ -151,13 +151,13 @@ def _made_by(results, runs, entities):
                 wrote[output] = turn
     for output, turn in wrote.items():
         for folder in Path(output).parents:
-            wrote_below[str(folder)] = max(turn, wrote_below.get(str(folder), 0))
+            wrote_below.setdefault(str(folder), set()).add(turn)
     found = [[] for _ in runs]
     for path, entity in entities.items():
         whole = Path(results) / path
-        turns = [wrote.get(str(whole)), wrote_below.get(str(whole)), *(wrote.get(str(one)) for one in whole.parents)]
-        turn = next((turn for turn in turns if turn is not None), None)
-        if turn is not None:
+        # A rule declares the file itself or a folder that it lies in; of a folder that holds outputs, all who wrote them.
+        above = [wrote[str(one)] for one in (whole, *whole.parents) if str(one) in wrote]
+        for turn in above[:1] or sorted(wrote_below.get(str(whole), set())):
             found[turn].append(entity)
     return found
 

@@ -63,12 +63,13 @@ def rows_of_jobs(runs, benchmarks):
 
     A job on a cluster started when its benchmark was written, less the seconds in it; unknown for one without.
     """
-    return [
-        _row(run, number, job, benchmarks)
-        for run in runs
-        for number, job in run.jobs.items()
-        if job["output"] or job["log"]  # the targets by name are no jobs
-    ]
+    found = []
+    for run in runs:
+        left = "running" if run.status is None and run.alive() else "stopped"
+        for number, job in run.jobs.items():
+            if job["output"] or job["log"]:  # the targets by name are no jobs
+                found.append(_row(run, number, job, benchmarks, left))
+    return found
 
 
 def table(rows, columns):
@@ -86,7 +87,8 @@ def utc(seconds):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else ""
 
 
-def _row(run, number, job, benchmarks):
+def _row(run, number, job, benchmarks, left):
+    """left: the state of a job that has neither finished nor failed."""
     errors, state = run.errors.get(number, []), run.state(number)
     ended = run.finished.get(number) if state == "finished" else errors[-1]["time"] if state == "failed" else None
     numbers = run.slurm_jobs.get(number) or [error["slurm"] for error in errors if error.get("slurm")]
@@ -97,7 +99,7 @@ def _row(run, number, job, benchmarks):
         "job": number,
         "rule": job["rule"],
         **_wildcards(job["wildcards"]),
-        "state": state if state != "open" else "running" if run.status is None and run.alive() else "stopped",
+        "state": left if state == "open" else state,
         "attempts": run.attempts[number],
         "threads": job["threads"],
         **{name: job["resources"].get(name, "") for name in RESOURCES},
