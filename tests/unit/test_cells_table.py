@@ -89,9 +89,20 @@ def test_failures_are_in_the_ledger_and_coverage_decides(plate):
     ]
 
 
-def test_too_few_sites_fail_with_the_most_frequent_reasons(plate):
-    with pytest.raises(InputError, match=r"only 1 of 4 sites .* coverage of 0.5.*bad \(2 sites\); worse \(1 sites\)"):
+def test_too_few_sites_fail_with_one_sentence_of_plate_numbers_reasons_and_mend(plate):
+    with pytest.raises(InputError) as error:
         plate([{1: 2, 2: "bad", 3: "bad", 4: "worse"}])
+    assert str(error.value) == (
+        "only 1 of 4 sites of plate p gave features, less than the coverage of 0.5; most frequent reasons: "
+        "bad (2 sites); worse (1 sites); mend them and `make retry`, lower 'coverage', or go on without the plate by the "
+        "dataset's exclude_plates"
+    )
+
+
+@pytest.mark.parametrize(("good", "coverage"), [(1, 0.1), (3, 0.3), (7, 0.7), (9, 0.9), (10, 1)])
+def test_a_plate_at_the_coverage_passes(plate, good, coverage):
+    cells, _, ledger = plate([{site: 1 if site <= good else "bad" for site in range(1, 11)}], coverage=coverage)
+    assert len(cells) == good and len(ledger) == 10 - good
 
 
 def test_sites_excluded_by_quality_are_dropped_counted_and_count_against_coverage(plate):
@@ -121,7 +132,7 @@ def test_sites_that_the_index_lost_count_against_coverage_and_their_images_do_no
     earlier.add("x.tif is cut off", unit="image")
     earlier.add("site left out: no usable image of DNA", unit="site", count=2)
     earlier.add("odd", severity="flagged", unit="site")
-    with pytest.raises(InputError, match=r"only 1 of 3 sites.*no usable image of DNA \(2 sites\)$"):
+    with pytest.raises(InputError, match=r"only 1 of 3 sites.*no usable image of DNA \(2 sites\);"):
         plate([{1: 2}], coverage=0.5, unusable=earlier.frame())
 
 

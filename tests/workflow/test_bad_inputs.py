@@ -133,7 +133,11 @@ class TestRun:
 
     @pytest.mark.parametrize(
         ("well", "words"),
-        [("D01", "has no usable images"), ("D04", "has no cells"), ("D02", "is not in the layout; add it to the plate map")],
+        [
+            ("D01", "has no usable images"),
+            ("D04", "has no cells"),
+            ("D02", "is not in the layout; add it to the plate map"),
+        ],
     )
     def test_wells_without_profile_are_listed_once_with_the_reason(self, ledger, well, words):
         rows = ledger[(ledger["well"] == well) & (ledger["unit"] == "well")]
@@ -330,7 +334,8 @@ def test_a_plate_of_low_coverage_fails_with_the_reasons_and_the_others_go_on(sna
     folder, cells = half
     done = snakemake(folder, "features", "--keep-going", "--configfile", "broken.yaml", check=False)
     assert done.returncode != 0
-    words = "only 3 of 8 sites of the plate gave features, less than the coverage of 0.8; most frequent reasons: "
+    words = f"only 3 of 8 sites of plate {PLATES['clean']} gave features, less than the coverage of 0.8; "
+    words += "most frequent reasons: "
     words += "site left out: no usable image of DNA (5 sites)"
     log = folder / f"results/broken/logs/screen/cells/{encode(PLATES['clean'])}.log"
     assert log.read_text(encoding="utf-8").count(words) == 1

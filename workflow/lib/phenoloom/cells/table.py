@@ -61,7 +61,7 @@ def write_plate(batches, failures, paths, options, coverage, ledger, excluded=No
             lost[row["reason"]] += row["count"]
             total += row["count"]
     dropped = _excluded_sites(pieces, excluded, ledger, lost)
-    check_coverage(total, lost, coverage)
+    check_coverage(total, lost, coverage, ledger.where.get("plate"))
     images = [piece.images() for piece in pieces if len(piece.sites)]
     images = pd.concat(images, ignore_index=True) if images else pd.DataFrame(columns=["ImageNumber", *PLACE])
     images = images[~images["ImageNumber"].isin(dropped)]
@@ -117,17 +117,18 @@ def read_failures(paths):
     return rows
 
 
-def check_coverage(total, lost, coverage):
+def check_coverage(total, lost, coverage, plate=None):
     """Raise InputError when fewer than `coverage` of `total` sites are left after `lost` ({reason: count})."""
-    gone = sum(lost.values())
+    gone, name = sum(lost.values()), f"plate {plate}" if plate else "the plate"
     if total and (total - gone) / total < coverage:
         frequent = "; ".join(f"{reason} ({count} sites)" for reason, count in lost.most_common(3))
         raise InputError(
-            f"only {total - gone} of {total} sites of the plate gave features, less than the coverage of "
-            f"{coverage:g}; most frequent reasons: {frequent}"
+            f"only {total - gone} of {total} sites of {name} gave features, less than the coverage of {coverage:g}; "
+            f"most frequent reasons: {frequent}; mend them and `make retry`, lower 'coverage', or go on without the "
+            "plate by the dataset's exclude_plates"
         )
     if not total:
-        raise InputError("the plate has no sites; check its images and the file-name pattern in the study's config")
+        raise InputError(f"{name} has no sites; check its images and the file-name pattern in the study's config")
 
 
 def _lost_before(ledger):
