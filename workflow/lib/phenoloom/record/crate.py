@@ -155,7 +155,7 @@ def _made_by(results, runs, entities):
     found = [[] for _ in runs]
     for path, entity in entities.items():
         whole = Path(results) / path
-        # A rule declares the file itself or a folder that it lies in; of a folder that holds outputs, all who wrote them.
+        # A rule declares the file itself or a folder above it; of a folder of outputs, all who wrote one of them.
         above = [wrote[str(one)] for one in (whole, *whole.parents) if str(one) in wrote]
         for turn in above[:1] or sorted(wrote_below.get(str(whole), set())):
             found[turn].append(entity)
