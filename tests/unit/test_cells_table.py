@@ -94,8 +94,8 @@ def test_too_few_sites_fail_with_one_sentence_of_plate_numbers_reasons_and_mend(
         plate([{1: 2, 2: "bad", 3: "bad", 4: "worse"}])
     assert str(error.value) == (
         "only 1 of 4 sites of plate p gave features, less than the coverage of 0.5; most frequent reasons: "
-        "bad (2 sites); worse (1 sites); mend them and `make retry`, lower 'coverage', or go on without the plate by the "
-        "dataset's exclude_plates"
+        "bad (2 sites); worse (1 sites); mend them and `make retry`, lower 'coverage', or go on without the plate by "
+        "the dataset's exclude_plates"
     )
 
 
