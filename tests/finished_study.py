@@ -119,13 +119,15 @@ def write_config(folder, content):
     (folder / CONFIG).write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def command(folder, *arguments, timeout=900, **variables):
+def command(folder, *arguments, timeout=900, programs=None, **variables):
     """Run a module of the study's own checkout in its folder, with more environment variables; return its output.
 
+    programs: folder of programs that go before those of the same name.
     Raises AssertionError with the output's end when it fails.
     """
     environment = {**os.environ, **variables, "PYTHONPATH": str(folder / "workflow/lib")}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    places = [programs, Path(sys.executable).parent, environment["PATH"]]
+    environment["PATH"] = os.pathsep.join(str(place) for place in places if place)
     done = subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
         cwd=folder,
