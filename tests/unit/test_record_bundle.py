@@ -14,6 +14,7 @@ import record_study
 import yaml
 from record_study import RESULTS, START, cellprofiler, events, job, sha256
 
+from phenoloom.config.loading import complete
 from phenoloom.record import bundle, ending, git, jobs
 from phenoloom.record.events import read_run
 
@@ -37,7 +38,7 @@ def test_the_config_is_kept_as_resolved(root):
     config = record_study.config(coverage=0.5)
     bundle.write(RESULTS, config, {}, record_study.results(), root)
     kept = yaml.safe_load(Path(RESULTS, "provenance/config.yaml").read_text())
-    assert kept == config and kept["coverage"] == 0.5 and kept["seed"] == 1
+    assert kept == config == complete(kept) and kept["coverage"] == 0.5 and kept["seed"] == 1
 
 
 def test_versions_name_what_ran_and_digest_what_is_pinned(root):

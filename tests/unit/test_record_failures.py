@@ -2,9 +2,17 @@
 
 import csv
 import json
+import os
+import shutil
+import socket
+from pathlib import Path
 
+import psutil
 import pytest
+import record_study
 
+import finished_study
+from phenoloom.__main__ import main
 from phenoloom.core.errors import InputError
 from phenoloom.record import failures as records
 from phenoloom.record import reasons
@@ -269,3 +277,47 @@ def test_a_job_of_which_only_the_error_is_known_is_still_named(tmp_path):
     path.write_text(json.dumps({"event": "error", "jobid": 3, "rule": "cells", "message": "", "logs": []}) + "\n")
     (found,) = failures(read_run(path))
     assert isinstance(found, Failure) and (found.rule, found.log, found.slurm) == ("cells", "", "")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Path of the config of a study whose last run failed in one of its jobs."""
+    monkeypatch.chdir(tmp_path)
+    finished_study.write_config(tmp_path, finished_study.config())
+    record_study.events("20260101T000000Z-1", [record_study.cellprofiler(1)], "finished")
+    jobs = [record_study.cellprofiler(number) for number in (1, 2, 3)]
+    record_study.events("20260102T000000Z-2", jobs, "failed", failed=[2])
+    return finished_study.CONFIG
+
+
+def test_failures_can_be_asked_for_at_any_time(study, capsys):
+    assert main(["failures", study]) == 1
+    said = capsys.readouterr()
+    assert "failed: 2 of 3 jobs finished, 1 failed" in said.out
+    assert "cellprofiler screen P 1 0002" in said.err and said.err.rstrip().endswith("/secret/snakemake")
+    assert "0002" in Path("results/tiny/provenance/failures.tsv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "was killed: 3 of 3"),
+        ({"pid": os.getpid(), "created": psutil.Process().create_time()}, "is going on: 3 of 3"),
+        ({"host": "far"}, "is going on, or was killed, on far: 3 of 3"),
+    ],
+    ids=["dead", "alive", "elsewhere"],
+)
+def test_a_run_without_an_end_is_alive_or_dead(study, capsys, change, words):
+    jobs = [record_study.cellprofiler(number) for number in (1, 2, 3)]
+    path = record_study.events("20260103T000000Z-3", jobs, None)
+    start, *rest = path.read_text().splitlines()
+    start = {**json.loads(start), "host": socket.gethostname(), "again": "make run STUDY=x", **change}
+    path.write_text("\n".join([json.dumps(start), *rest]))
+    assert main(["failures", study]) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_a_study_that_never_ran_has_no_failures_to_ask_for(study, capsys):
+    shutil.rmtree("results")
+    assert main(["failures", study]) == 1
+    assert "no run of results/tiny is on record" in capsys.readouterr().err

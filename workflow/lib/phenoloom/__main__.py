@@ -3,13 +3,14 @@
 import argparse
 import sys
 
-from phenoloom.commands import freeze, plan, prepare, rate, reference, retry, run
+from phenoloom.commands import failures, freeze, plan, prepare, rate, reference, retry, run
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import full_disk
 
 COMMANDS = {
     "run": run,
     "retry": retry,
+    "failures": failures,
     "prepare": prepare,
     "freeze": freeze,
     "rate": rate,

@@ -1,12 +1,10 @@
 """What happens when a run ends, well or not: its failures are listed and its provenance is written."""
 
 import contextlib
-import os
-import shlex
 import sys
 from pathlib import Path
 
-from phenoloom.record.events import read_run, read_runs
+from phenoloom.record.events import command, read_run, read_runs
 from phenoloom.record.failures import failures, message, write_failures
 
 
@@ -38,11 +36,6 @@ def write_record(results, config, codes, runs):
     from phenoloom.record import bundle, crate  # each job imports this module, and only the head needs these
 
     crate.write(results, config, runs, *bundle.write(results, config, codes, runs))
-
-
-def command():
-    """The command that the user gave: make's or the wrapper's where one called Snakemake."""
-    return os.environ.get("PHENOLOOM_COMMAND") or shlex.join(["snakemake", *sys.argv[1:]])
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ Snakemake's head process writes them as they happen, so that they outlive it whe
 
 | event | further keys |
 |---|---|
-| start | host, pid, created (the process's start, s since 1970), workdir, command |
+| start | host, pid, created (the process's start, s since 1970), workdir, command, again (what continues it) |
 | jobs | total (number of jobs) |
 | job | jobid, rule, wildcards, threads, resources, reason, input, output, log, benchmark |
 | slurm_run | name (that of all Slurm jobs of the run) |
@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import socket
 import sys
 import threading
@@ -147,7 +148,13 @@ def this_process():
         "created": psutil.Process().create_time(),
         "workdir": os.getcwd(),
         "command": sys.argv,
+        "again": command(),
     }
+
+
+def command():
+    """The command that the user gave: make's or the wrapper's where one called Snakemake."""
+    return os.environ.get("PHENOLOOM_COMMAND") or shlex.join(["snakemake", *sys.argv[1:]])
 
 
 def _kind(record):
