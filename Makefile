@@ -36,6 +36,9 @@ rate: ## measure how long the pipeline of STUDY takes per site, which sizes the 
 preflight: ## list everything wrong with the inputs of STUDY, and what it will cost
 	@$(MAIN); python -m phenoloom run '$(STUDY)' preflight --cores $(CORES)
 
+plan: ## say what the remaining jobs of STUDY will take: hours of CPU and GPU, memory, disk, time on CORES
+	@$(RUN) plan '$(STUDY)' $(TARGET) --cores $(CORES)
+
 run: ## run TARGET (default all) of STUDY, on this machine or with PROFILE=profiles/slurm
 	@$(RUN) run '$(STUDY)' $(TARGET) $(WHERE)
 

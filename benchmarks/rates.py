@@ -158,9 +158,11 @@ def points(config, done):
     return found
 
 
-def fit(pairs):
+def fit(pairs, unit):
     """(fixed, per unit), neither below 0, with the least relative errors. pairs: (units, value)."""
     units, values = np.array(pairs, float).T
+    if unit == "pipeline second":  # a second by definition; what is left is the start of CellProfiler
+        return max(0.0, float(np.median(values - units))), 1.0
     weights = 1 / np.maximum(values, max(1e-6, 0.01 * values.max()))
     if np.ptp(units) == 0:
         return float(np.average(values)), 0.0
@@ -177,7 +179,7 @@ def as_table(found, about):
     for (kind, quantity, unit), pairs in sorted(
         found.items(), key=lambda item: (order.index(_rule(item[0][0])), item[0][0])
     ):
-        fixed, slope = fit(pairs)
+        fixed, slope = fit(pairs, unit)
         units = [number for number, _ in pairs]
         numbers = "\t".join(f"{value:.4g}" for value in (fixed, slope, min(units), max(units)))
         lines.append(f"{kind}\t{quantity}\t{unit}\t{numbers}\t{len(pairs)}")

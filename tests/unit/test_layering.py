@@ -22,11 +22,13 @@ ORDER = [
     "planning",
     "running",
 ]
-#: How sites are cut into batches, what a pipeline asks for and what is evaluated: known before images are indexed.
+#: How sites are cut into batches, what a pipeline asks for, what is evaluated, and rates of work: known before images
+#: are indexed.
 AHEAD = {
     ("ingest", "phenoloom.cellprofiler.batches"),
     ("ingest", "phenoloom.cellprofiler.pipeline"),
     ("ingest", "phenoloom.evaluation.plan"),
+    ("ingest", "phenoloom.planning"),
     ("ingest", "phenoloom.illumination.frozen"),
 }
 

@@ -46,11 +46,10 @@ def _plan(study, given):
     """(the plan as plain data, as text) of the jobs that a dry run lists."""
     from phenoloom.planning import jobs, rates, schedule, table
     from phenoloom.planning.work import Work
-    from phenoloom.record.events import read_runs
 
     listed = [job for job in jobs.planned(_dry_run(given)) if not _prepared(study, job)]
-    shipped = rates.read_shipped()
-    estimate = rates.Estimator(Work(study), shipped.rates, jobs.done(read_runs(study.results)))
+    shipped, work = rates.read_shipped(), Work(study)
+    estimate = rates.Estimator(work, shipped.rates, _done(study, work))
     working = [job for job in listed if job.works()]
     estimates = [estimate(job) for job in working]
     seconds = [(one.wall_seconds or 0) + given.start for one in estimates]
@@ -75,17 +74,25 @@ def _plan(study, given):
 
 def _comparison(study):
     """(the comparison as plain data, as text) of the jobs that this study has run."""
-    from phenoloom.planning import comparison, jobs, rates
+    from phenoloom.planning import comparison, rates
     from phenoloom.planning.work import Work
-    from phenoloom.record.events import read_runs
 
-    done = jobs.done(read_runs(study.results))
+    work = Work(study)
+    done = _done(study, work)
     if not done:
         raise InputError(f"no run of {study.config['study']} left what its jobs took; run it first")
-    estimate = rates.Estimator(Work(study), rates.read_shipped().rates)
+    estimate = rates.Estimator(work, rates.read_shipped().rates)
     compared = comparison.compare(done, [estimate(job) for job, _ in done])
     found = {"study": study.config["study"], "rules": [one._asdict() for one in compared]}
     return found, comparison.text(compared)
+
+
+def _done(study, work):
+    """[(Job, Done)] of the jobs that this study has run and still has."""
+    from phenoloom.planning import jobs
+    from phenoloom.record.events import read_runs
+
+    return [(job, took) for job, took in jobs.done(read_runs(study.results)) if work.holds(job)]
 
 
 def _dry_run(given):

@@ -24,11 +24,6 @@ from phenoloom.ingest.listing import list_plate
 #: Of problems of one kind in one plate that many are listed one by one.
 SHOWN = 5
 
-#: CPU seconds per image (header and digest, quality) and per image for the illumination function, on one core of 2024.
-IMAGE_SECONDS, ILLUMINATION_SECONDS = 0.25, 0.15
-#: Cells per megapixel, bytes of a float32 feature, and features per cell and channel, for an estimate of the tables.
-CELLS_PER_MEGAPIXEL, BYTES, FEATURES_PER_CHANNEL = 150, 4, 350
-
 
 class Finding(NamedTuple):
     """severity: error (the run would fail or mislead) or warning (it goes on without). where: dataset and plate."""
@@ -73,11 +68,12 @@ def preflight(config, threads=4):
             if block.get("simulate"):
                 images = _simulated(block)
             findings += _rate(dataset, block, folder)
-            estimates.append(_estimate(block, images, folder, len(config.get("profiles") or {})))
+            jobs = _jobs(block, images, folder, len(config.get("profiles") or {}))
+            estimates.append(_estimate(block, images, folder, jobs))
         except InputError as error:
             findings.append(Finding("error", dataset, str(error)))
     try:
-        estimates.append(Estimate(0, 0, _last_jobs(config), 0, 0, 0))
+        estimates.append(_cost(_last_jobs(config), {}))
     except InputError as error:
         findings.append(Finding("error", config["study"], str(error)))
     findings = sorted(findings, key=lambda one: one.severity != "error")
@@ -363,27 +359,34 @@ def _simulated(block):
     return Images(sites, number, (options.get("width", 512), options.get("height", 512)), [], 0)
 
 
-def _estimate(block, images, folder, profiles):
-    """Estimate of one dataset. folder: its results. profiles: number of chains."""
+def _estimate(block, images, folder, jobs):
+    """Estimate of one dataset, rough: by the shipped rates only. folder: its results. jobs: {rule: number}."""
     from phenoloom.cellprofiler import batches
 
     pipeline = (block.get("features") or {}).get("cellprofiler")
     sites = sum(map(len, images.sites.values()))
-    split = [batches.assign(pairs, geometry.batch_size(block, folder)) for pairs in images.sites.values()]
-    channels = len(block.get("channels") or ())
-    illuminated = _illuminated(block)
-    jobs = _jobs(block, len(split), sum(map(len, split)), folder, profiles)
-    seconds = images.number * (IMAGE_SECONDS + (ILLUMINATION_SECONDS if illuminated else 0))
     megapixels = images.shape[0] * images.shape[1] / 1e6 if images.shape else 1.0
-    written = 0.0
+    of_site = len(block.get("channels") or ()) * megapixels
+    units = {
+        "image": images.number,
+        "image megapixel": images.number * megapixels,
+        "site megapixel": of_site,
+        "function megapixel": len(images.sites) * of_site,
+        "well": sum(len({well for well, _ in places}) for places in images.sites.values()),
+        "plate": len(images.sites),
+    }
     if pipeline:
-        seconds += sites * batches.seconds_per_site(pipeline, folder)
-        per_site = megapixels * CELLS_PER_MEGAPIXEL * FEATURES_PER_CHANNEL * channels * BYTES
-        masks = len(pipeline.get("masks") or ()) * megapixels * 1e6 * 0.1
-        written += sites * (1.5 * per_site + masks)
-    if block.get("simulate"):
-        written += images.number * megapixels * 2e6
-    return Estimate(sites, images.number, jobs, seconds / 3600, images.size / 1e9, written / 1e9)
+        units["pipeline second"] = sites * batches.seconds_per_site(pipeline, folder)
+    return _cost(jobs, units)._replace(sites=sites, images=images.number, read_gb=images.size / 1e9)
+
+
+def _cost(jobs, units):
+    """Estimate of jobs {rule: number} with units of work {unit: number in all of them}."""
+    # The rates belong to the plan of a run, which comes last and knows more; both go by the same ones.
+    from phenoloom.planning import rates
+
+    seconds, written = rates.rough(jobs, units)
+    return Estimate(0, 0, sum(jobs.values()), seconds / 3600, 0, written / 1000)
 
 
 def _illuminated(block):
@@ -403,26 +406,34 @@ def _illuminated(block):
         return False
 
 
-def _jobs(block, plates, batches, folder, profiles):
-    """Jobs of one dataset, rule by rule, when everything is made."""
+def _jobs(block, images, folder, profiles):
+    """{rule: jobs} of one dataset, when everything is made. folder: its results. profiles: number of chains."""
+    from phenoloom.cellprofiler import batches
+
+    size = geometry.batch_size(block, folder)
+    plates, split = len(images.sites), sum(len(batches.assign(pairs, size)) for pairs in images.sites.values())
     simulated, pipeline = bool(block.get("simulate")), bool((block.get("features") or {}).get("cellprofiler"))
     entered = len(block.get("representations") or {})
-    jobs = 2 + entered * (1 + 3 * profiles)  # summary, heatmaps; enter, aggregate, profile, umap
+    jobs = {"dataset_summary": 1, "figure_plate_heatmaps": 1, "enter": entered}
+    jobs |= {"aggregate of tables": entered * profiles, "aggregate": 0}
+    jobs |= dict.fromkeys(("profile", "figure_umap"), entered * profiles)
     if not plates:
         return jobs
-    jobs += 3 + plates  # layout, figures of illumination and montage; quality
-    jobs += plates if _illuminated(block) else 0
+    jobs |= {"layout": 1, "quality": plates, "illumination": plates if _illuminated(block) else 0}
+    jobs |= {"figure_illumination": 1, "figure_montage": 1}
     if simulated:
-        jobs += 1 + batches  # truth, images
+        jobs |= {"simulation_truth": 1, "simulate": split}
     if simulated or (block.get("geometry") and not geometry.read_summary(f"{folder}/index/summary.json")):
-        jobs += batches + plates  # manifests and index, which `prepare` makes of images that exist
+        jobs |= {"index": split, "plate_index": plates}  # which `prepare` does for images that exist
     if pipeline:
-        jobs += batches + plates + profiles * (plates + 2)  # CellProfiler, cells; aggregate, profile and umap
+        jobs |= {"cellprofiler": split, "cells": plates, "aggregate": profiles * plates}
+        jobs["profile"] += profiles
+        jobs["figure_umap"] += profiles
     return jobs
 
 
 def _last_jobs(config):
-    """Jobs of the whole study: evaluations, then their table and figure, ledger, run times, report, all."""
+    """{rule: jobs} of the whole study."""
     # What is evaluated is written in the config. Raises InputError where a pattern fits no profile.
     from phenoloom.evaluation import plan
 
@@ -431,7 +442,11 @@ def _last_jobs(config):
         imaged = (block.get("plates") or block.get("simulate")) and (block.get("features") or {}).get("cellprofiler")
         names = [*(["cellprofiler"] if imaged else []), *(block.get("representations") or {})]
         combinations += [(dataset, name, profile) for name in names for profile in config.get("profiles") or {}]
-    return len(plan.combinations(config.get("evaluation") or {}, combinations)) + 6
+    evaluations = config.get("evaluation") or {}
+    found = plan.combinations(evaluations, combinations)
+    jobs = Counter(f"evaluate {evaluations[name].get('metric')}" for name, *_ in found)
+    once = ("evaluation_table", "figure_evaluation", "ledger", "run_times", "figure_run_times", "report")
+    return {**jobs, **dict.fromkeys(once, 1)}
 
 
 def write(folder, study, findings, estimate):

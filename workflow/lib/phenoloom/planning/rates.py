@@ -51,6 +51,20 @@ def read_shipped(path=SHIPPED):
     return Shipped(rates, [line.lstrip("# ") for line in lines if line.startswith("#")])
 
 
+def rough(jobs, units, path=SHIPPED):
+    """(CPU seconds, MB written) by the shipped rates, of jobs {kind: number} with units {unit: number in all of them}.
+
+    Units that are not given, and kinds without a rate, count nothing.
+    """
+    shipped = read_shipped(path).rates
+
+    def sum_of(quantity):
+        found = ((number, shipped.get((kind, quantity))) for kind, number in jobs.items() if number)
+        return sum(number * rate.fixed + rate.per_unit * units.get(rate.unit, 0) for number, rate in found if rate)
+
+    return sum_of("cpu_seconds"), sum_of("disk_mb")
+
+
 class Estimate(NamedTuple):
     """What a job will take, None where nothing is known; and why: a word for each source of what was used."""
 

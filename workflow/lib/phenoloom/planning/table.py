@@ -78,10 +78,10 @@ def total(found):
 
 def table(found):
     """The lines and their total as text, columns aligned."""
-    rows = [HEADER]
-    stage = None
-    for line in [*found, total(found)]:
-        rows.append(_cells(line, line.stage if line.stage != stage else ""))
+    whole = total(found)
+    rows, digits, stage = [HEADER], _digits(whole.cpu_hours + whole.gpu_hours), None
+    for line in [*found, whole]:
+        rows.append(_cells(line, line.stage if line.stage != stage else "", digits))
         stage = line.stage
     return aligned(rows, left=(0, 1, len(HEADER) - 1))
 
@@ -99,14 +99,14 @@ def aligned(rows, left):
     return "\n".join(texts)
 
 
-def _cells(line, stage):
+def _cells(line, stage, digits):
     return (
         stage,
         line.rule,
         f"{line.jobs:,}",
         str(line.threads),
-        hours(line.cpu_hours),
-        hours(line.gpu_hours) if line.gpu_hours != 0 else "–",
+        hours(line.cpu_hours, digits),
+        hours(line.gpu_hours, digits) if line.gpu_hours != 0 else "–",
         UNKNOWN if line.longest_seconds is None else duration(line.longest_seconds),
         UNKNOWN if line.memory_mb is None else size(line.memory_mb),
         UNKNOWN if line.disk_mb is None else size(line.disk_mb),
@@ -114,17 +114,21 @@ def _cells(line, stage):
     )
 
 
-def hours(value):
-    """'0.35', '1,234'; '<0.01' for less; '?' for None.
+def hours(value, digits=2):
+    """'0.35', '1,234.50'; '<0.01' for less than can be shown; '?' for None.
 
-    >>> hours(0.351), hours(0.001), hours(12345.6)
+    >>> hours(0.351), hours(0.001), hours(12345.6, 0)
     ('0.35', '<0.01', '12,346')
     """
     if value is None:
         return UNKNOWN
-    if 0 < value < 0.005:
-        return "<0.01"
-    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+    least = 10**-digits
+    return f"<{least:g}" if 0 < value < least / 2 else f"{value:,.{digits}f}"
+
+
+def _digits(value):
+    """Digits after the point that tell the jobs of a small study apart and do not pretend for those of a large one."""
+    return 4 if value < 1 else 2 if value < 100 else 0
 
 
 def size(mb):

@@ -91,6 +91,21 @@ class Work:
             return None
         return self._units[unit](job)
 
+    def holds(self, job):
+        """Whether the study still has what a job is of: its dataset, plate, batch, representation and evaluation."""
+        study, wildcards, dataset = self.study, job.wildcards, _dataset(job)
+        if wildcards.get("evaluation") not in (None, *study.config["evaluation"]):
+            return False
+        if dataset is None:
+            return True
+        if dataset not in study.datasets():
+            return False
+        representation, plate, batch = (wildcards.get(name) for name in ("representation", "plate", "batch"))
+        if representation not in (None, *study.representations(dataset)):
+            return False
+        plates = study.units(dataset, representation) if representation else study.plates(dataset)
+        return plate is None or plate in plates and (batch is None or batch in study.batches(dataset, plate))
+
     def kind(self, job):
         """Name under which the rate of a job is kept: its rule, the metric of an evaluation added."""
         rule = rule_of(job)
@@ -103,10 +118,7 @@ class Work:
 
     def _datasets(self, job):
         """The dataset that a job is of, if it has images; all such datasets for a job of the whole study."""
-        name = job.wildcards.get("dataset")
-        if job.rule.startswith(_ILLUMINATION):
-            name = job.rule.removeprefix(_ILLUMINATION)
-        images = self.study.image_datasets()
+        name, images = _dataset(job), self.study.image_datasets()
         return images if name is None else [name] if name in images else []
 
     def _plates(self, job, dataset):
@@ -229,6 +241,13 @@ class Work:
             columns = [name for name in columns if name in parquet.read_schema(layout).names]
             return len(parquet.read_table(layout, columns=columns).to_pandas().drop_duplicates())
         return self._wells_of(dataset)
+
+
+def _dataset(job):
+    """Name of the dataset that a job is of, None for a job of the whole study."""
+    if job.rule.startswith(_ILLUMINATION):
+        return job.rule.removeprefix(_ILLUMINATION)
+    return job.wildcards.get("dataset")
 
 
 def _rows(path):
