@@ -424,3 +424,19 @@ def test_images_beyond_the_declared_geometry_are_listed_once(plate):
     assert "2 sites of plate P lie beyond the declared geometry, B02 site 1 the first" in reasons(result)
     assert result.ledger(set(declared), first=True).num_rows == 1
     assert result.ledger(set(declared), first=False).num_rows == 0
+
+
+def test_an_image_replaced_under_the_same_size_and_time_is_seen_when_it_is_looked_at_anew(plate, tmp_path):
+    memory = tmp_path / "memory.parquet"
+    before = index(plate, memory=memory).rows
+    path = plate / "A01_s2_w1.tif"
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert index(plate, memory=memory).rows == before
+    assert index(plate, memory=memory, again={("B02", 2)}).rows == before
+    after = index(plate, memory=memory, again={("A01", 2)}).rows
+    changed = [(row["well"], row["site"], row["channel"]) for row, old in zip(after, before, strict=True) if row != old]
+    assert changed == [("A01", 2, "DNA")]
+    assert index(plate, memory=memory).rows == after
