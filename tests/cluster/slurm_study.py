@@ -47,6 +47,7 @@ class Study:
         finished_study.make(folder)
         config = finished_study.config()
         config["profiles"] = {"default": config["profiles"]["default"]}
+        config["datasets"]["screen"]["features"]["cellprofiler"]["minutes_per_job"] = 2  # a plate a job
         config["evaluation"] = {"replicates": config["evaluation"]["replicates"]}
         finished_study.write_config(folder, config)
         shutil.copytree(HERE / "stand_in", folder / "stand_in")

@@ -35,7 +35,7 @@ def test_the_tables_are_those_of_a_run_without_slurm(submitted, undisturbed):
 def test_each_job_asks_for_what_its_rule_states(jobs):
     for job, slurm in jobs:
         stated = job["resources"]
-        asked = f"{slurm['Partition']} {slurm['MinMemoryNode']} {slurm['TimeLimit']} {slurm.get('TresPerNode', '')}"
+        asked = f"{slurm['Partition']} {slurm['MinMemoryNode']} {slurm['TimeLimit']} {_gpus(slurm)}"
         MEASURED.append(f"  {slurm['JobId']} {job['rule']}: {asked}, {slurm['BatchHost']}, ran {slurm['RunTime']}")
         assert _megabytes(slurm["MinMemoryNode"]) == stated["mem_mb"]
         assert _minutes(slurm["TimeLimit"]) == stated["runtime"]
@@ -43,7 +43,7 @@ def test_each_job_asks_for_what_its_rule_states(jobs):
 
 
 def test_the_job_that_needs_a_gpu_gets_one(jobs, submitted):
-    on_gpu = [(job["rule"], slurm["BatchHost"]) for job, slurm in jobs if "gpu" in slurm.get("TresPerNode", "")]
+    on_gpu = [(job["rule"], slurm["BatchHost"]) for job, slurm in jobs if _gpus(slurm)]
     assert on_gpu == [("train_stand_in", "gn1")]
     log = (submitted.study.folder / "results/tiny/logs/training/stand_in.log").read_text()
     assert "on node gn1 with GPU 0" in log
@@ -60,6 +60,11 @@ def test_the_events_hold_the_number_of_every_job(jobs, submitted):
 def _is_local(run, number):
     """Rules without anything to run, such as targets, are done by the head."""
     return number not in run.jobs or not run.jobs[number]["output"]
+
+
+def _gpus(slurm):
+    """What a job asked for in GPUs, such as `gres:gpu:1`; empty for none."""
+    return next((value for key, value in slurm.items() if key.startswith("TresPer") and "gpu" in value), "")
 
 
 def _megabytes(text):
