@@ -32,6 +32,7 @@ from phenoloom.core.wells import FORMATS, well_name  # noqa: E402
 from phenoloom.planning import jobs, rates  # noqa: E402
 from phenoloom.planning.work import RULES, Work, rule_of  # noqa: E402
 from phenoloom.record.events import read_runs  # noqa: E402
+from phenoloom.record.jobs import read_benchmarks  # noqa: E402
 
 CHANNELS = ["DNA", "ER", "RNA", "AGP", "Mito"]
 BRIGHTFIELD = {name: {"kind": "brightfield"} for name in ("BF1", "BF2", "BF3")}
@@ -121,7 +122,8 @@ def run(config, repeats, cores):
     for repeat in range(repeats):
         again = ["--forceall"] if repeat else []
         command("run", path, "all", "--cores", str(cores), "--quiet", "all", *again)
-        for job, took in jobs.done(read_runs(f"results/{config['study']}")):
+        results = f"results/{config['study']}"
+        for job, took in jobs.done(read_runs(results), read_benchmarks(f"{results}/benchmarks")):
             before = least.get(job.benchmark, (job, took))[1]
             least[job.benchmark] = job, jobs.Done(*map(smaller, before, took))
     return list(least.values())

@@ -11,9 +11,8 @@ from phenoloom.core.errors import InputError
 from phenoloom.core.tables import write_arrow
 from phenoloom.planning import comparison, jobs, rates, schedule, table
 from phenoloom.planning.work import RULES, Work
-from phenoloom.record.events import read_run
-
-COLUMNS = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+from phenoloom.record.events import Run, read_run
+from phenoloom.record.jobs import Benchmark
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def took(seconds, cpu=None, mb=None):
         ("image", job("dataset_summary", dataset="d"), 2 * 24 * 2),
         ("image megapixel", job("illumination_d", plate="B1P1"), 24 * 2 * 0.2),
         ("function megapixel", job("illumination_d", plate="B1P1"), 2 * 0.2),
-        ("site megapixel", job("figure_montage", dataset="d"), 2 * 0.2),
+        ("field megapixel", job("figure_montage", dataset="d"), 4 * 3 * 2 * 0.2),
         ("pipeline second", job("cellprofiler", dataset="d", plate="B1P1", batch="0001"), 60),
         ("well", job("aggregate", dataset="d", plate="B1P1", representation="cellprofiler", profile="default"), 12),
         ("well", job("profile", dataset="d", representation="cellprofiler", profile="default"), 24),
@@ -209,7 +208,6 @@ def test_jobs_are_read_from_events(tmp_path):
 
 def test_what_finished_jobs_took_is_read_from_the_last_run_that_did_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "b.tsv").write_text(f"{COLUMNS}4.0\t0:00:04\t100\t0\t0\t0\t0\t0\t50\t2.0\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/image.tif").write_bytes(bytes(1_500_000))
     event = {"event": "job", "jobid": 1, "rule": "r", "output": ["out"], "benchmark": "b.tsv"}
@@ -220,7 +218,7 @@ def test_what_finished_jobs_took_is_read_from_the_last_run_that_did_them(tmp_pat
         path = tmp_path / f"{number}.jsonl"
         path.write_text("".join(json.dumps(one) + "\n" for one in lines))
         runs.append(read_run(path))
-    [(one, found)] = jobs.done(runs)
+    [(one, found)] = jobs.done(runs, {"b.tsv": Benchmark(0, [{"s": "4.0", "max_rss": "100", "cpu_time": "2.0"}])})
     assert one.threads == 3
     assert found == (4.0, 2.0, 100, 1.5)
 
@@ -234,16 +232,14 @@ def test_what_finished_jobs_took_is_read_from_the_last_run_that_did_them(tmp_pat
         ("0.2", "0", None),
     ],
 )
-def test_processor_time_after_the_last_look_is_added(tmp_path, seconds, cpu, whole):
-    path = tmp_path / "b.tsv"
-    path.write_text(f"{COLUMNS}{seconds}\t-\t-\t-\t-\t-\t-\t-\t-\t{cpu}\n")
-    assert jobs.read_benchmark(path).cpu_seconds == (whole if whole is None else pytest.approx(whole))
+def test_processor_time_after_the_last_look_is_added(seconds, cpu, whole):
+    found = jobs.took([{"s": seconds, "cpu_time": cpu}])
+    assert found.cpu_seconds == (whole if whole is None else pytest.approx(whole))
 
 
-def test_a_benchmark_table_that_cannot_be_read_is_left_out(tmp_path):
-    assert jobs.read_benchmark(tmp_path / "none.tsv") is None
-    (tmp_path / "cut.tsv").write_text("s\th:m:s\n")
-    assert jobs.read_benchmark(tmp_path / "cut.tsv") is None
+def test_of_repeats_the_mean_counts_and_a_table_without_a_time_does_not():
+    assert jobs.took([{"s": "1", "max_rss": "-"}, {"s": "3", "max_rss": "50"}]) == (2, None, 50, None)
+    assert jobs.took([]) is None
 
 
 def test_the_table_names_each_stage_once_and_adds_up(study):
@@ -268,3 +264,10 @@ def test_a_comparison_counts_only_what_is_known_of_both():
     assert line.disk_mb == (None, None)
     text = comparison.text([line])
     assert text.splitlines()[1].split()[:2] == ["quality", "2"] and "2.00" in text
+
+
+def test_the_time_of_runs_is_from_their_start_to_their_end():
+    done = Run("", {"time": 100}, finished={"1": 130}, ended=140)
+    killed = Run("", {"time": 200}, finished={"1": 250})
+    looked = Run("", {"time": 300}, ended=400)
+    assert comparison.elapsed([done, killed, looked]) == [40, 50]

@@ -33,7 +33,7 @@ def call(given):
     study = Study(config, f"results/{config['study']}")
     for dataset in study.image_datasets():
         study.plates(dataset)  # says what to do where neither an index nor a geometry tells how many sites there are
-    found, text = _comparison(study) if given.compare else _plan(study, given)
+    found, text = _comparison(study, given) if given.compare else _plan(study, given)
     print(text)
     if given.json:
         from phenoloom.core.files import write_text
@@ -46,10 +46,11 @@ def _plan(study, given):
     """(the plan as plain data, as text) of the jobs that a dry run lists."""
     from phenoloom.planning import jobs, rates, schedule, table
     from phenoloom.planning.work import Work
+    from phenoloom.record.events import read_runs
 
     listed = [job for job in jobs.planned(_dry_run(given)) if not _prepared(study, job)]
     shipped, work = rates.read_shipped(), Work(study)
-    estimate = rates.Estimator(work, shipped.rates, _done(study, work))
+    estimate = rates.Estimator(work, shipped.rates, _done(study, read_runs(study.results), work))
     working = [job for job in listed if job.works()]
     estimates = [estimate(job) for job in working]
     seconds = [(one.wall_seconds or 0) + given.start for one in estimates]
@@ -72,27 +73,38 @@ def _plan(study, given):
     return found, "\n".join([table.table(lines), "", *said, *table.sources(lines, shipped.about)])
 
 
-def _comparison(study):
+def _comparison(study, given):
     """(the comparison as plain data, as text) of the jobs that this study has run."""
-    from phenoloom.planning import comparison, rates
+    from phenoloom.planning import comparison, rates, schedule
     from phenoloom.planning.work import Work
+    from phenoloom.record.events import read_runs
 
-    work = Work(study)
-    done = _done(study, work)
+    runs, work = read_runs(study.results), Work(study)
+    done = _done(study, runs, work)
     if not done:
         raise InputError(f"no run of {study.config['study']} left what its jobs took; run it first")
     estimate = rates.Estimator(work, rates.read_shipped().rates)
-    compared = comparison.compare(done, [estimate(job) for job, _ in done])
-    found = {"study": study.config["study"], "rules": [one._asdict() for one in compared]}
-    return found, comparison.text(compared)
+    estimates = [estimate(job) for job, _ in done]
+    seconds = [(one.wall_seconds or 0) + given.start for one in estimates]
+    wall = schedule.schedule([job for job, _ in done], seconds, given.cores)
+    compared, elapsed = comparison.compare(done, estimates), comparison.elapsed(runs)
+    found = {
+        "study": study.config["study"],
+        "rules": [one._asdict() for one in compared],
+        "cores": given.cores,
+        "wall_seconds": wall._asdict(),
+        "elapsed_seconds": elapsed,
+    }
+    return found, "\n".join([comparison.text(compared), "", comparison.meaning(wall, given.cores, elapsed)])
 
 
-def _done(study, work):
-    """[(Job, Done)] of the jobs that this study has run and still has."""
+def _done(study, runs, work):
+    """[(Job, Done)] of the jobs that the runs of a study have done and that it still has."""
     from phenoloom.planning import jobs
-    from phenoloom.record.events import read_runs
+    from phenoloom.record.jobs import read_benchmarks
 
-    return [(job, took) for job, took in jobs.done(read_runs(study.results)) if work.holds(job)]
+    benchmarks = read_benchmarks(f"{study.results}/benchmarks")
+    return [(job, took) for job, took in jobs.done(runs, benchmarks) if work.holds(job)]
 
 
 def _dry_run(given):

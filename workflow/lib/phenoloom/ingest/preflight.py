@@ -370,7 +370,6 @@ def _estimate(block, images, folder, jobs):
     units = {
         "image": images.number,
         "image megapixel": images.number * megapixels,
-        "site megapixel": of_site,
         "function megapixel": len(images.sites) * of_site,
         "well": sum(len({well for well, _ in places}) for places in images.sites.values()),
         "plate": len(images.sites),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from phenoloom.core.words import duration
+from phenoloom.core.words import count, duration
 from phenoloom.planning.table import UNKNOWN, aligned, by_rule, size
 
 HEADER = ("rule", "jobs", "CPU plan", "run", "ratio", "wall plan", "run", "ratio", "disk plan", "run", "ratio")
@@ -59,6 +59,24 @@ def text(found):
         cells += [*(_said(size, value) for value in one.disk_mb), _ratio(one.disk_mb)]
         rows.append([*cells, *(_said(size, value) for value in one.memory_mb)])
     return aligned(rows, left=(0,))
+
+
+def elapsed(runs):
+    """Seconds from start to end of each run that did some job; of one that was killed, to its last job."""
+    spans = []
+    for run in runs:
+        times = [time for time in (*run.finished.values(), run.ended) if time is not None]
+        if run.finished and times and "time" in run.start:
+            spans.append(max(times) - run.start["time"])
+    return spans
+
+
+def meaning(wall, cores, spans):
+    """The time of the runs against that of their jobs placed on `cores` cores. wall: schedule.Wall."""
+    return (
+        f"From start to end: {duration(wall.placed)} planned with {count(cores, 'core')}, "
+        f"{duration(sum(spans))} in {count(len(spans), 'run')}. Ratios are measured / planned."
+    )
 
 
 def _said(words, value):

@@ -1,6 +1,5 @@
 """Jobs of a run as its events tell them: those that a dry run would start, or those that were done."""
 
-import csv
 import math
 import os
 from pathlib import Path
@@ -41,19 +40,20 @@ def planned(run):
     return [_job(event) for event in run.jobs.values()]
 
 
-def done(runs):
+def done(runs, benchmarks):
     """[(Job, Done)] of the jobs that finished in any of the runs and left a benchmark table; each once, the last time.
 
-    runs: list of record.events.Run, the oldest first. Sizes are those of the outputs that are there now.
+    runs: list of record.events.Run, the oldest first. benchmarks: record.jobs.read_benchmarks of the study. Sizes are
+    those of the outputs that are there now.
     """
     latest = {}
     for run in runs:
-        for number in run.finished & run.jobs.keys():
+        for number in run.finished.keys() & run.jobs.keys():
             job = _job(run.jobs[number])
-            if job.benchmark:
+            if job.benchmark in benchmarks:
                 latest[job.benchmark] = job
-    found = ((job, read_benchmark(job.benchmark)) for job in latest.values())
-    return [(job, took._replace(disk_mb=written_mb(job.outputs))) for job, took in found if took]
+    found = ((job, took(benchmarks[path].rows)) for path, job in latest.items())
+    return [(job, one._replace(disk_mb=written_mb(job.outputs))) for job, one in found if one]
 
 
 def _job(event):
@@ -70,13 +70,10 @@ def _job(event):
     )
 
 
-def read_benchmark(path):
-    """Done of a benchmark table of Snakemake, its disk_mb None; the mean of several repeats. None if unreadable."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return None
+def took(rows):
+    """Done of the rows of a benchmark table of Snakemake, its disk_mb None; the mean of several repeats. None without
+    a time.
+    """
     wall = _mean(_number(row.get("s")) for row in rows)
     if wall is None:
         return None

@@ -39,7 +39,7 @@ RULES = {
     "dataset_summary": Rule("report", "image", "well"),
     "figure_plate_heatmaps": Rule("report", "plate", "plate"),
     "figure_illumination": Rule("report", "function megapixel", "plate"),
-    "figure_montage": Rule("report", "site megapixel", "site megapixel"),
+    "figure_montage": Rule("report", "field megapixel", "field megapixel"),
     "figure_umap": Rule("report", "well", "well"),
     "figure_evaluation": Rule("report", "evaluation", "evaluation"),
     "figure_run_times": Rule("report", "batch", "batch"),
@@ -51,7 +51,7 @@ RULES = {
 _ILLUMINATION = "illumination_"
 
 #: Units that only jobs on images have.
-_OF_IMAGES = ("plate", "batch", "image", "image megapixel", "site megapixel", "function megapixel")
+_OF_IMAGES = ("plate", "batch", "image", "image megapixel", "field megapixel", "function megapixel")
 
 
 def rule_of(job):
@@ -77,7 +77,7 @@ class Work:
             "batch": self._batches,
             "image": lambda job: self._images(job, lambda dataset: 1),
             "image megapixel": lambda job: self._images(job, study.megapixels),
-            "site megapixel": lambda job: sum(map(self._site_megapixels, self._datasets(job))),
+            "field megapixel": lambda job: sum(map(self._field_megapixels, self._datasets(job))),
             "function megapixel": self._function_megapixels,
             "pipeline second": self._pipeline_seconds,
             "MB of tables": self._tables_mb,
@@ -140,6 +140,12 @@ class Work:
 
     def _site_megapixels(self, dataset):
         return len(self.study.channels(dataset)) * self.study.megapixels(dataset)
+
+    def _field_megapixels(self, dataset):
+        """Pixels of the fields that the montage shows."""
+        options = self.study.config["report"]["montage"]
+        shown = min(options["perturbations"], self._distinct(dataset, ("perturbation",)))
+        return options["per"] * shown * self._site_megapixels(dataset)
 
     def _function_megapixels(self, job):
         """Pixels of illumination functions: one per plate and channel."""
@@ -223,24 +229,21 @@ class Work:
             folder = f"{self.study.results}/{dataset}/profiles/{job.wildcards['representation']}"
             number = _rows(f"{folder}/{job.wildcards['profile']}/{level}.parquet")
             if number is None:
-                number = self._treatments(dataset) if level == "treatments" else self._wells(job)
+                number = self._distinct(dataset) if level == "treatments" else self._wells(job)
         return None if number is None else number**2 / 1e6
 
     @functools.cache  # noqa: B019
-    def _treatments(self, dataset):
+    def _distinct(self, dataset, names=("perturbation", "concentration")):
         """Treatments of a dataset: of the design of simulated ones, else of its layout, else at most its wells."""
-        block = self.study.dataset(dataset)
-        named = ["perturbation", "concentration"]
         if self.study.simulated(dataset):
             from phenoloom.simulate import design
 
-            return len(design.design(block["simulate"])[named].drop_duplicates())
+            return len(design.design(self.study.dataset(dataset)["simulate"])[list(names)].drop_duplicates())
         layout = f"{self.study.results}/{dataset}/layout.parquet"
-        if _rows(layout):
-            columns = [f"Metadata_{name.capitalize()}" for name in named]
-            columns = [name for name in columns if name in parquet.read_schema(layout).names]
-            return len(parquet.read_table(layout, columns=columns).to_pandas().drop_duplicates())
-        return self._wells_of(dataset)
+        if not _rows(layout):
+            return self._wells_of(dataset)
+        columns = {f"Metadata_{name.capitalize()}" for name in names} & set(parquet.read_schema(layout).names)
+        return len(parquet.read_table(layout, columns=sorted(columns)).to_pandas().drop_duplicates())
 
 
 def _dataset(job):
