@@ -42,6 +42,16 @@ def test_plates_are_found_beside_the_table_first(tmp_path, monkeypatch):
     assert geometry.plate_rows("study/plates.tsv")[0]["donor"] == "D7"
 
 
+def test_plates_can_be_left_out_by_name(tmp_path):
+    table = tmp_path / "plates.csv"
+    table.write_text("plate,images\nP1,x\nP2,y\nP3,z\n")
+    assert [row[1] for row in geometry.read_plates(table, None, ["P2"])] == ["P1", "P3"]
+    with pytest.raises(InputError, match="exclude_plates of dataset d names the plate P4, which there is not; did you"):
+        geometry.read_plates(table, "d", ["P4"])
+    with pytest.raises(InputError, match="exclude_plates names every plate; keep at least one"):
+        geometry.read_plates(table, None, ["P1", "P2", "P3"])
+
+
 def test_a_shared_table_gives_each_dataset_its_rows(tmp_path):
     table = tmp_path / "plates.csv"
     table.write_text("dataset,plate,images\na,P1,x\nb,P1,y\n")

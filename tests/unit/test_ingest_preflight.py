@@ -96,6 +96,29 @@ def test_all_faults_are_listed_at_once(study, tmp_path, write_tiff):
     assert lines.index("error") < lines.index("warning")
 
 
+def test_a_plate_left_out_is_a_warning_and_counts_for_nothing(study, tmp_path):
+    for path in (tmp_path / "P2").iterdir():
+        path.write_bytes(b"")
+    assert any(text.startswith("error d/P2: ") and "exclude_plates" in text for text in listed(study))
+    study["datasets"]["d"]["exclude_plates"] = ["P2"]
+    findings, estimate = preflight.preflight(study)
+    assert [(one.severity, one.where) for one in findings] == [("warning", "d/P2")]
+    assert "left out" in findings[0].text
+    assert estimate.sites == 6
+    study["datasets"]["d"]["exclude_plates"] = ["P3"]
+    assert any("exclude_plates of dataset d names the plate P3" in text for text in listed(study))
+
+
+def test_declared_illumination_functions_are_looked_at(study, tmp_path):
+    study["datasets"]["d"]["illumination"]["functions"] = str(tmp_path / "{channel}.npy")
+    np.save(tmp_path / "DNA.npy", np.ones((32, 48), np.float32))
+    np.save(tmp_path / "ER.npy", np.ones((48, 32), np.float32))
+    errors = [text for text in listed(study) if "ER.npy is 32x48 pixels where the images of plate P" in text]
+    assert len(errors) == 2 == len(listed(study))
+    np.save(tmp_path / "ER.npy", np.ones((32, 48), np.float32))
+    assert listed(study) == []
+
+
 def test_a_channel_that_is_nowhere_is_said_once(study):
     study["datasets"]["d"]["channels"]["Mito"] = {"source": "M"}
     assert listed(study) == [
