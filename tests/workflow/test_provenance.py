@@ -33,9 +33,8 @@ def test_every_job_is_there_with_what_was_measured_of_it(results):
     assert {job["state"] for job in jobs} == {"finished"} and {job["attempts"] for job in jobs} == {"1"}
     assert all(job["submitted"] <= job["started"] <= job["finished"] for job in jobs)
     names = ("rule", "dataset", "plate", "batch", "representation", "profile", "evaluation")
-    assert sorted([job[name] for name in names] for job in jobs) == sorted(
-        [row[name] for name in names] for row in measured
-    )
+    done, timed = ([[row[name] for name in names] for row in table] for table in (jobs, measured))
+    assert sorted(done) == sorted(timed)
     assert {"cellprofiler", "cells", "report"} < {job["rule"] for job in jobs}
     assert {job["plate"] for job in jobs} - {""} == set(finished_study.PLATES)
 
