@@ -19,7 +19,7 @@ def finish(results, events, config, codes):
     with _only_a_warning("the list of what failed"):
         list_failures(results, read_run(events), command())
     with _only_a_warning("the study's provenance"):
-        write_record(results, config, codes, read_runs(results))
+        write_record(results, config, codes, read_runs(results) or [read_run(events)])
 
 
 def list_failures(results, run, again):
