@@ -362,12 +362,12 @@ def test_a_mended_image_leaves_other_batches_alone(plate, tmp_path):
     prepare(config, results, 1, str)
     own = results / "d" / "index" / "P~201~2F~3Cx~3E"
     assert geometry.read_summary(own.parent / "summary.json")[own.name]["sites"] == [1, 2]
-    assert len(pq.read_table(own / "0001.ledger.parquet")) == 2
+    assert len(pq.read_table(own.with_name(f"{own.name}.ledger.parquet"))) == 2
     before = (own / "0002.parquet").stat().st_mtime_ns
     (plate / "A01_s1_w1.tif").write_bytes(good)
     prepare(config, results, 1, str)
     assert geometry.read_summary(own.parent / "summary.json")[own.name]["sites"] == [2, 2]
-    assert len(pq.read_table(own / "0001.ledger.parquet")) == 0
+    assert len(pq.read_table(own.with_name(f"{own.name}.ledger.parquet"))) == 0
     assert (own / "0002.parquet").stat().st_mtime_ns == before
 
 
@@ -378,11 +378,11 @@ def test_plates_and_batches_that_are_no_more_leave_nothing_behind(plate, tmp_pat
         path.unlink()
     prepare(config, results, 1, str)
     own = results / "d" / "index" / "P~201~2F~3Cx~3E"
-    assert sorted(path.name for path in own.iterdir()) == ["0001.ledger.parquet", "0001.parquet"]
+    assert [path.name for path in own.iterdir()] == ["0001.parquet"]
     (tmp_path / "plates.tsv").write_text(f"batch\tplate\timages\nb\tP2\t{plate}\n")
     prepare(config, results, 1, str)
-    assert not own.exists() and not own.with_name(own.name + ".parquet").exists()
-    assert (own.parent / "P2.parquet").exists()
+    kept = {path.name for path in own.parent.iterdir()}
+    assert kept == {".memory", "P2", "P2.parquet", "P2.ledger.parquet", "summary.json"}
 
 
 def test_batches_without_a_usable_site_are_left_out_but_their_losses_are_listed(plate, tmp_path):
@@ -392,7 +392,7 @@ def test_batches_without_a_usable_site_are_left_out_but_their_losses_are_listed(
     prepare(config, results, 1, str)
     own = results / "d" / "index" / "P~201~2F~3Cx~3E"
     assert geometry.read_summary(own.parent / "summary.json")[own.name]["sites"] == [2]
-    ledger = pq.read_table(own / "0001.ledger.parquet").to_pylist()
+    ledger = pq.read_table(own.with_name(f"{own.name}.ledger.parquet")).to_pylist()
     assert {(row["well"], row["site"], row["unit"]) for row in ledger} == {("A01", "1", "site"), ("A01", "2", "site")}
 
 

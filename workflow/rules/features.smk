@@ -56,9 +56,9 @@ rule cellprofiler:
 rule cells:
     """Join the compartments of one plate's cells into its single-cell table."""
     input:
-        batches=per_batch(".h5"),
-        failures=per_batch(".ledger.jsonl"),
-        unusable=per_batch(".ledger.parquet", "index"),
+        batches=per_batch("cellprofiler", ".h5"),
+        failures=per_batch("cellprofiler", ".ledger.jsonl"),
+        unusable="<results>/{dataset}/index/{plate}.ledger.parquet",
         quality="<results>/{dataset}/quality/{plate}.sites.parquet",
     output:
         cells="<results>/{dataset}/representations/cellprofiler/cells/{plate}.parquet",

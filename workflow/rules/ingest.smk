@@ -19,6 +19,8 @@ rule index:
         "<logs>/{dataset}/index/{plate}/{batch}.log",
     benchmark:
         "<benchmarks>/{dataset}/index/{plate}/{batch}.tsv"
+    wildcard_constraints:
+        dataset=indexed_by_jobs,
     conda:
         "../envs/ingest.yaml"
     threads: 1
@@ -44,18 +46,19 @@ rule index:
 
 
 rule plate_index:
-    """Join the manifests of one plate."""
+    """Join the manifests of one plate, and their ledgers."""
     input:
-        batches=lambda wildcards: [
-            f"{study.results}/{wildcards.dataset}/index/{wildcards.plate}/{batch}.parquet"
-            for batch in study.batches(wildcards.dataset, wildcards.plate)
-        ],
+        batches=per_batch("index", ".parquet"),
+        ledgers=per_batch("index", ".ledger.parquet"),
     output:
         index="<results>/{dataset}/index/{plate}.parquet",
+        ledger="<results>/{dataset}/index/{plate}.ledger.parquet",
     log:
         "<logs>/{dataset}/plate_index/{plate}.log",
     benchmark:
         "<benchmarks>/{dataset}/plate_index/{plate}.tsv"
+    wildcard_constraints:
+        dataset=indexed_by_jobs,
     conda:
         "../envs/ingest.yaml"
     threads: 1

@@ -17,7 +17,7 @@ def main(snakemake):
             run.ledger,
             excluded=read_table(snakemake.input.quality),
             origin=run.origin(),
-            unusable=read_ledgers(snakemake.input.unusable),
+            unusable=read_ledgers([snakemake.input.unusable]),
         )
         run.ledger.write(snakemake.output.ledger)
 

@@ -5,18 +5,17 @@ from phenoloom.core.files import write_if_changed
 from phenoloom.core.job import job
 from phenoloom.ingest import geometry
 from phenoloom.ingest.facts import to_bytes
-from phenoloom.ingest.index import SIMULATED, index_plate, split
+from phenoloom.ingest.index import SIMULATED, index_plate
 
 
 def main(snakemake):
-    """Index one batch: the sites that are declared for it, or those that `prepare` found and assigned to it."""
+    """Index one batch: the sites that the simulator made for it, or those that are declared for it."""
     with job(snakemake) as run:
         options, dataset = snakemake.params, run.wildcards["dataset"]
-        number = int(run.wildcards["batch"])
         sites, shape, declared = options.sites, options.shape, None
-        if sites is None and not geometry.read_summary(f"{options.folder}/summary.json"):
+        if sites is None:
             declared = geometry.sites(options.geometry)
-            sites = assign(declared, options.size)[number - 1]
+            sites = assign(declared, options.size)[int(run.wildcards["batch"]) - 1]
             shape = options.geometry["width"], options.geometry["height"]
         index = index_plate(
             dataset,
@@ -27,13 +26,12 @@ def main(snakemake):
             options.images or SIMULATED,
             memory=f"{options.folder}/.memory/{snakemake.wildcards.plate}.parquet" if options.sites is None else None,
             threads=2 * run.threads,
-            only=sites and [tuple(site) for site in sites],
-            shape=shape and tuple(shape),
+            only=[tuple(site) for site in sites],
+            shape=tuple(shape),
             declared=declared,
         )
-        own = None if sites else set(split(index, assign, options.size)[number - 1])
-        write_if_changed(snakemake.output.index, to_bytes(index.table(own)))
-        write_if_changed(snakemake.output.ledger, to_bytes(index.ledger(own, number == 1)))
+        write_if_changed(snakemake.output.index, to_bytes(index.table()))
+        write_if_changed(snakemake.output.ledger, to_bytes(index.ledger()))
 
 
 if __name__ == "__main__":

@@ -71,19 +71,14 @@ def _extra_files(dataset):
 
 def runner_options(wildcards):
     """The options that change what the runner computes, as JSON."""
-    block = study.pipeline(wildcards.dataset)
+    return _runner_options(wildcards.dataset)
+
+
+@functools.cache
+def _runner_options(dataset):
+    block = study.pipeline(dataset)
     names = ("images", "metadata", "files", "metadata_files", "masks", "seconds_limit")
     return json.dumps({name: block[name] for name in names}, sort_keys=True)
-
-
-def per_batch(ending, stage="cellprofiler"):
-    """Input function: a file of every batch of a plate."""
-
-    def paths(wildcards):
-        folder = f"<results>/{wildcards.dataset}/{stage}/{wildcards.plate}"
-        return [f"{folder}/{batch}{ending}" for batch in study.batches(wildcards.dataset, wildcards.plate)]
-
-    return paths
 
 
 #: What the pipelines write themselves (images, tables) is kept only where a study asks for it.

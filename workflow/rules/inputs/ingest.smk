@@ -3,20 +3,12 @@
 import os
 import time
 
-from phenoloom.core.names import encode
 from phenoloom.ingest import geometry, layouts
-from phenoloom.simulate import design
 
 
 def plate_row(wildcards):
     """(batch, plate, images, platemap) of a plate; images of simulated ones are the folder of the batch."""
-    block = study.dataset(wildcards.dataset)
-    if study.simulated(wildcards.dataset):
-        images = f"{study.results}/{wildcards.dataset}/images/{wildcards.plate}"
-        rows = [(batch, plate, images, "") for batch, plate in design.plates(block["simulate"])]
-    else:
-        rows = geometry.read_plates(block["plates"], wildcards.dataset)
-    return next(row for row in rows if encode(row[1]) == wildcards.plate)
+    return study.plate_row(wildcards.dataset, wildcards.plate)
 
 
 def images_of_batch(wildcards):
@@ -27,8 +19,8 @@ def images_of_batch(wildcards):
 
 
 def simulated(value):
-    """Params function: a value for images that a rule makes, None for images from elsewhere, which `prepare` may have
-    seen meanwhile: what it found is no change of parameters.
+    """Params function: a value for images that a rule makes, None for those of a declared geometry, from which the
+    script takes it.
     """
     return lambda wildcards: (value(wildcards) if study.simulated(wildcards.dataset) else None)
 
@@ -46,3 +38,17 @@ def files_of_layout(wildcards):
         "maps": sorted(set(maps.values())),
         "tables": tables,
     }
+
+
+def per_batch(stage, ending):
+    """Input function: a file of every batch of a plate."""
+
+    def paths(wildcards):
+        folder = f"<results>/{wildcards.dataset}/{stage}/{wildcards.plate}"
+        return [f"{folder}/{batch}{ending}" for batch in study.batches(wildcards.dataset, wildcards.plate)]
+
+    return paths
+
+
+#: Constraint of the wildcard `dataset`. What `prepare` indexed needs no jobs: half the DAG of a large study.
+indexed_by_jobs = "|".join(study.indexed_by_jobs()) or "(?!)"

@@ -22,11 +22,7 @@ def tables_of_dataset(wildcards):
         plates = study.plates(dataset)
         found["layout"] = f"{folder}/layout.parquet"
         found["index"] = [f"{folder}/index/{plate}.parquet" for plate in plates]
-        found["unusable"] = [
-            f"{folder}/index/{plate}/{batch}.ledger.parquet"
-            for plate in plates
-            for batch in study.batches(dataset, plate)
-        ]
+        found["unusable"] = [f"{folder}/index/{plate}.ledger.parquet" for plate in plates]
         found["quality"] = [f"{folder}/quality/{plate}.parquet" for plate in plates]
         found["sites"] = [f"{folder}/quality/{plate}.sites.parquet" for plate in plates]
         if study.pipeline(dataset):
@@ -80,8 +76,7 @@ def ledgers(dataset):
     found = []
     if study.has_images(dataset):
         plates = study.plates(dataset)
-        batches = [(plate, batch) for plate in plates for batch in study.batches(dataset, plate)]
-        found += [f"{folder}/index/{plate}/{batch}.ledger.parquet" for plate, batch in batches]
+        found += [f"{folder}/index/{plate}.ledger.parquet" for plate in plates]
         found += [f"{folder}/quality/{plate}.ledger.parquet" for plate in plates]
         if study.illuminated(dataset) and not study.frozen(dataset):
             found += [f"{folder}/illumination/{plate}.ledger.parquet" for plate in plates]

@@ -3,6 +3,8 @@
 Cheap on purpose: it is built each time Snakemake starts, also in every job.
 """
 
+import functools
+
 from phenoloom.cellprofiler import batches
 from phenoloom.core.errors import InputError
 from phenoloom.core.names import encode
@@ -11,15 +13,26 @@ from phenoloom.ingest import geometry
 from phenoloom.simulate import design
 
 
+def _once(method):
+    """Answer a question about one dataset once: thousands of jobs ask it while the DAG is built."""
+
+    @functools.wraps(method)
+    def answer(study, dataset):
+        key = method.__name__, dataset
+        if key not in study._answers:
+            study._answers[key] = method(study, dataset)
+        return study._answers[key]
+
+    return answer
+
+
 class Study:
     """A completed config together with the folder of its results. Plates are named by their encoded identifiers."""
 
     def __init__(self, config, results):
         self.config = config
         self.results = results
-        self._summaries = {}
-        self._layouts = {}
-        self._seconds = {}
+        self._answers = {}
 
     def datasets(self):
         """Names of all datasets, in the config's order."""
@@ -41,6 +54,10 @@ class Study:
         """Whether a rule makes the images."""
         return bool(self.dataset(dataset).get("simulate"))
 
+    def indexed_by_jobs(self):
+        """Datasets whose images jobs index, since `prepare` has not: what it wrote are plain files to the DAG."""
+        return [name for name in self.image_datasets() if not self._found(name)]
+
     def channels(self, dataset):
         """Channel names, in the config's order."""
         return list(self.dataset(dataset).get("channels") or {})
@@ -52,6 +69,10 @@ class Study:
     def excluded(self, dataset):
         """Names, as the study gives them, of the plates that it leaves out."""
         return self.dataset(dataset).get("exclude_plates") or []
+
+    def plate_row(self, dataset, plate):
+        """(batch, plate, images, platemap) of one plate; the images of a simulated one lie in the results."""
+        return self._plate_rows(dataset)[plate]
 
     def batches(self, dataset, plate):
         """Identifiers of the batches of sites of a plate: 0001, 0002, ..."""
@@ -85,13 +106,12 @@ class Study:
         """The completed CellProfiler block of a dataset, or None."""
         return (self.dataset(dataset).get("features") or {}).get("cellprofiler")
 
+    @_once
     def seconds_per_site(self, dataset):
         """CPU seconds that the pipeline takes per site: as configured, else as measured, else a default."""
-        if dataset not in self._seconds:
-            folder = f"{self.results}/{dataset}"
-            self._seconds[dataset] = batches.seconds_per_site(self.pipeline(dataset), folder)
-        return self._seconds[dataset]
+        return batches.seconds_per_site(self.pipeline(dataset), f"{self.results}/{dataset}")
 
+    @_once
     def batch_size(self, dataset):
         """Sites per job."""
         return geometry.batch_size(self.dataset(dataset), f"{self.results}/{dataset}")
@@ -143,35 +163,43 @@ class Study:
         """(evaluation, dataset, representation, profile) for every row of the evaluation table."""
         return plan.combinations(self.config["evaluation"], self.combinations())
 
+    @_once
+    def _plate_rows(self, dataset):
+        """Encoded plate -> its row, of the plates that are not left out."""
+        block, without = self.dataset(dataset), self.excluded(dataset)
+        if not self.simulated(dataset):
+            rows = geometry.read_plates(block["plates"], dataset, without)
+            return {encode(plate): (batch, plate, *rest) for batch, plate, *rest in rows}
+        batch_of = {plate: batch for batch, plate in design.plates(block["simulate"])}
+        return {
+            encode(plate): (batch_of[plate], plate, f"{self.results}/{dataset}/images/{encode(plate)}", "")
+            for plate in geometry.kept_plates(list(batch_of), without, dataset)
+        }
+
+    @_once
     def _found(self, dataset):
         """What `prepare` found on disk: plate -> {sites: [n per batch], width, height, ...}; empty before it ran."""
-        if dataset not in self._summaries:
-            path = f"{self.results}/{dataset}/index/summary.json"
-            self._summaries[dataset] = {} if self.simulated(dataset) else geometry.read_summary(path)
-        return self._summaries[dataset]
+        path = f"{self.results}/{dataset}/index/summary.json"
+        return {} if self.simulated(dataset) else geometry.read_summary(path)
 
+    @_once
     def _declared(self, dataset):
-        """plate -> batches of (well, site) pairs, from the simulator's design or the declared geometry."""
-        if dataset in self._layouts:
-            return self._layouts[dataset]
-        block, without = self.dataset(dataset), self.excluded(dataset)
+        """Encoded plate -> batches of (well, site) pairs, from the simulator's design or the declared geometry."""
+        block = self.dataset(dataset)
         if self.simulated(dataset):
             sites = design.sites(block["simulate"])
-            plates = geometry.kept_plates([plate for _, plate in design.plates(block["simulate"])], without, dataset)
         elif block.get("geometry"):
             sites = geometry.sites(block["geometry"])
-            plates = [row[1] for row in geometry.read_plates(block["plates"], dataset, without)]
         else:
             raise InputError(
                 f"the images of dataset {dataset} are not indexed yet: run `make prepare STUDY=...` "
                 "(or `python -m phenoloom prepare CONFIG`) first, or declare the dataset's geometry"
             )
-        split = batches.assign(sites, self.batch_size(dataset))
-        self._layouts[dataset] = {encode(plate): split for plate in plates}
-        return self._layouts[dataset]
+        return dict.fromkeys(self._plate_rows(dataset), batches.assign(sites, self.batch_size(dataset)))
 
+    @_once
     def _counts(self, dataset):
-        """plate -> number of sites of each batch."""
+        """Encoded plate -> number of sites of each batch."""
         if not self.has_images(dataset):
             return {}
         found = self._found(dataset)

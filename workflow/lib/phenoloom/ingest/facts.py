@@ -45,15 +45,23 @@ def read_facts(found, known, digest="content", threads=4):
     for plane in found:
         wanted.setdefault(plane.path, (plane.size, plane.mtime_ns, set()))[2].add(plane.page)
 
-    def one(item):
-        path, (size, mtime_ns, pages) = item
-        old = known.get(path)
-        if old and (old.size, old.mtime_ns) == (size, mtime_ns) and pages <= set(old.pages) and _fits(old, digest):
-            return path, old
+    facts = {path: known[path] for path, asked in wanted.items() if _is_known(known.get(path), *asked, digest)}
+
+    def read(path):
+        size, mtime_ns, pages = wanted[path]
         return path, _read(path, size, mtime_ns, sorted(pages), digest)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        return dict(pool.map(one, wanted.items(), chunksize=1))
+        return facts | dict(pool.map(read, [path for path in wanted if path not in facts]))
+
+
+def _is_known(facts, size, mtime_ns, pages, digest):
+    return (
+        facts
+        and (facts.size, facts.mtime_ns) == (size, mtime_ns)
+        and pages <= set(facts.pages)
+        and _fits(facts, digest)
+    )
 
 
 def _fits(facts, digest):

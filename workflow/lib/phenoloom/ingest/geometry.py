@@ -7,6 +7,7 @@ import csv
 import difflib
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 from phenoloom.core.errors import InputError
@@ -82,7 +83,7 @@ def plate_rows(path, dataset=None, without=()):
         row["platemap"] = find_path(row["platemap"], path.parent) if row["platemap"] else ""
         rows.append(row)
     names = [row["plate"] for row in rows]
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    doubled = sorted(name for name, times in Counter(names).items() if times > 1)
     if doubled:
         raise InputError(f"{path}: the plate {', '.join(doubled)} is listed more than once; plates need distinct names")
     if not rows:

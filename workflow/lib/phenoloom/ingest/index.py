@@ -1,7 +1,6 @@
 """The image index of a plate: list, read headers, check, and split into manifests of batches of sites."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,17 @@ class PlateIndex:
     sites: list
     problems: list
 
-    def table(self, sites=None):
-        """Arrow table of the rows, of some (well, site) pairs only if given."""
-        rows = self.rows if sites is None else [row for row in self.rows if (row["well"], row["site"]) in sites]
-        return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
+    def table(self):
+        """Arrow table of the rows."""
+        return pa.Table.from_pylist(self.rows, schema=INDEX_SCHEMA)
+
+    def tables(self, batches):
+        """Arrow tables of the rows of batches, which are lists of (well, site) and hold every site used."""
+        number_of = {site: number for number, batch in enumerate(batches) for site in batch}
+        rows = [[] for _ in batches]
+        for row in self.rows:
+            rows[number_of[row["well"], row["site"]]].append(row)
+        return [pa.Table.from_pylist(some, schema=INDEX_SCHEMA) for some in rows]
 
     def ledger(self, sites=None, first=True):
         """Ledger table of the problems of some sites; those of no site in particular go with the `first` batch."""
@@ -135,31 +141,23 @@ def index_plate(
 
 
 def write_plate(index, folder, batches):
-    """Write manifests `{plate}/{batch}.parquet`, their ledgers and `{plate}.parquet`; each only if it differs.
+    """Write manifests `{plate}/{batch}.parquet`, `{plate}.parquet` and its ledger; each only if it differs.
 
     batches: lists of (well, site). Files of batches that are no more are removed. Returns whether anything changed.
     """
     name = encode(index.plate)
     own = Path(folder) / name
-    due, changed = set(), False
-    for number, batch in enumerate(batches, start=1):
-        sites = set(batch)
-        for suffix, table in (
-            (".parquet", index.table(sites)),
-            (".ledger.parquet", index.ledger(sites, number == 1)),
-        ):
-            path = own / f"{batch_name(number)}{suffix}"
-            due.add(path.name)
-            changed |= write_if_changed(path, to_bytes(table))
-    for path in own.glob("*.parquet"):
-        if path.name not in due:
-            path.unlink()
-            changed = True
-    joined = Path(folder) / f"{name}.parquet"
-    if not write_if_changed(joined, to_bytes(index.table())) and changed:
-        # Newer than its parts, else Snakemake would join them again.
-        os.utime(joined)
-    return changed
+    tables = {f"{batch_name(number)}.parquet": table for number, table in enumerate(index.tables(batches), start=1)}
+    changed = [write_if_changed(own / file, to_bytes(table)) for file, table in tables.items()]
+    stale = [path for path in own.glob("*.parquet") if path.name not in tables]
+    for path in stale:
+        path.unlink()
+    problems = pa.concat_tables(index.ledger(set(batch), number == 0) for number, batch in enumerate(batches))
+    changed += [
+        write_if_changed(own.with_name(f"{name}.parquet"), to_bytes(index.table())),
+        write_if_changed(own.with_name(f"{name}.ledger.parquet"), to_bytes(problems.combine_chunks())),
+    ]
+    return any(changed) or bool(stale)
 
 
 def split(index, assign, size):
@@ -197,7 +195,8 @@ def write_summary(folder, summaries):
     """Write summary.json, and remove the index of plates that are no more in the study."""
     folder = Path(folder)
     for path in folder.iterdir() if folder.is_dir() else ():
-        stale = path.name.removesuffix(".parquet") not in summaries and not path.name.startswith(".")
+        plate = path.name.removesuffix(".parquet").removesuffix(".ledger")
+        stale = plate not in summaries and not path.name.startswith(".")
         if path.is_dir() and stale:
             shutil.rmtree(path)
         elif path.suffix == ".parquet" and stale:

@@ -110,17 +110,24 @@ def _batches(study, dataset, plate):
 
 def _index(found, study, dataset, plate):
     """What the index lost: `prepare` looks at it anew; images that a rule made are indexed by a job."""
-    for batch in study.batches(dataset, plate):
-        path = f"{study.results}/{dataset}/index/{plate}/{batch}"
-        rows = _lost(f"{path}.ledger.parquet")
-        lost = rows[(rows["unit"] == "site") | rows["site"].isna()]
-        if lost.empty:
-            continue
-        if study.simulated(dataset):
-            found.jobs.append(Job("index", dataset, plate, batch, f"{path}.parquet", Counter(lost["reason"])))
-        else:
+    folder = f"{study.results}/{dataset}/index"
+    if not study.simulated(dataset):
+        rows = _lost(f"{folder}/{plate}.ledger.parquet")
+        lost = _of_sites(rows)
+        if len(lost):
             found.unindexed[dataset] += int(lost["count"].sum())
             found.look_at(dataset, rows)
+        return
+    for batch in study.batches(dataset, plate):
+        path = f"{folder}/{plate}/{batch}"
+        lost = _of_sites(_lost(f"{path}.ledger.parquet"))
+        if len(lost):
+            found.jobs.append(Job("index", dataset, plate, batch, f"{path}.parquet", Counter(lost["reason"])))
+
+
+def _of_sites(rows):
+    """Rows of an index's ledger that count whole sites, or tell of none in particular."""
+    return rows[(rows["unit"] == "site") | rows["site"].isna()]
 
 
 def _images(found, study, dataset, plate, stage, output):
