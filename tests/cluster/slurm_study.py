@@ -169,7 +169,7 @@ class Head:
         run = self.run()
         return [number for number in run.finished if run.jobs[number]["rule"] == rule] if run else []
 
-    def running(self, rule, seconds=120):
+    def running(self, rule):
         """Wait until a job of a rule runs, with processes of its own; return it."""
 
         def found():
@@ -177,13 +177,13 @@ class Head:
             jobs = [job for job in jobs if job["comment"].startswith(f"rule_{rule}")]
             return next((job for job in jobs if one_host.processes(SLURM_JOB_ID=job["id"])), None)
 
-        return self.waits_for(found, seconds, f"a job of {rule} runs")
+        return self.waits_for(found, 600, f"a job of {rule} runs")
 
     def said(self):
         """What it printed so far."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self, seconds=420):
+    def wait(self, seconds=1200):
         """Wait for its end; return its exit status. A head that hangs is killed and fails the test."""
         try:
             return self.process.wait(seconds)

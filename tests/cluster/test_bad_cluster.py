@@ -48,7 +48,7 @@ def test_a_gpu_where_there_is_none(fresh):
 
 def test_limits_beyond_the_partitions(fresh):
     partitions(fresh, cpu={"max_runtime": "2-00:00:00"})
-    assert refusal(fresh).endswith("partition cpu states max_runtime: 2-00:00:00, but stops jobs after 60 minutes")
+    assert refusal(fresh).endswith("partition cpu states max_runtime: 2-00:00:00, but stops jobs after 240 minutes")
 
 
 def test_a_misspelt_key(fresh):
