@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 
-import psutil
 import pytest
 
 from phenoloom.record import events
