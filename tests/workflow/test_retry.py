@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import finished_study
-from finished_study import CONFIG, command, config, write_config
+from finished_study import CONFIG, ROOT, command, config, write_config
 from phenoloom.core.tables import read_table
 from phenoloom.record.events import read_runs
 
@@ -54,19 +55,19 @@ def mend(folder, clean):
     shutil.copytree(clean / "images", folder / "images")
 
 
-def run(folder, name="run", **options):
+def run(folder, name="run", results=RESULTS, **options):
     """Run or retry a study; what it printed, its ledger, and the jobs that it ran."""
-    said = command(folder, "phenoloom", name, CONFIG, "all", "--cores", "2", **options)
+    said = command(folder, "phenoloom", name, f"{Path(results).name}.yaml", "all", "--cores", "2", **options)
     jobs = {
         (job["rule"], *(job["wildcards"].get(key) for key in ("plate", "batch") if key in job["wildcards"]))
-        for job in read_runs(folder / RESULTS)[-1].jobs.values()
+        for job in read_runs(folder / results)[-1].jobs.values()
     }
-    return SimpleNamespace(folder=folder, said=said, jobs=jobs, ledger=losses(folder))
+    return SimpleNamespace(folder=folder, said=said, jobs=jobs, ledger=losses(folder / results))
 
 
-def losses(folder):
+def losses(results):
     """[(plate, well, unit, stage, reason)] of everything lost."""
-    rows = read_table(folder / RESULTS / "ledger.parquet").fillna("")
+    rows = read_table(results / "ledger.parquet").fillna("")
     rows = rows[rows["severity"] == "lost"]
     return rows[["plate", "well", "unit", "stage", "reason"]].to_numpy().tolist()
 
@@ -79,14 +80,17 @@ def dry_run(folder, *arguments):
     return {(one["rule"], one["wildcards"].get("plate")) for one in found if one["event"] == "job"}
 
 
-def assert_same_results(found, due):
-    """All tables hold the same values, all functions and measurements the same bytes; run times differ."""
+def assert_same_results(found, due, dataset="screen"):
+    """All tables hold the same values, all functions and measurements the same bytes; run times differ.
+
+    found, due: results of the study.
+    """
     names = ["ledger.parquet", "evaluation.parquet"]
-    for folder in ("screen", "evaluation"):
-        names += [path.relative_to(due / RESULTS) for path in sorted((due / RESULTS / folder).rglob("*.*"))]
+    for folder in (dataset, "evaluation"):
+        names += [path.relative_to(due) for path in sorted((due / folder).rglob("*.*"))]
     assert {".parquet", ".npy", ".h5", ".jsonl"} <= {path.suffix for path in map(Path, names)}
     for name in map(Path, names):
-        mine, other = found / RESULTS / name, due / RESULTS / name
+        mine, other = found / name, due / name
         if name.suffix == ".parquet":
             assert pq.read_table(mine).equals(pq.read_table(other)), name
         elif name.suffix in (".npy", ".h5", ".jsonl", ".json"):
@@ -187,7 +191,7 @@ def test_retry_runs_the_batch_of_a_lost_site_and_what_follows_and_nothing_else(w
 
 def test_a_mended_and_retried_study_equals_a_clean_run(whole, finished):
     assert whole.ledger == []
-    assert_same_results(whole.folder, finished)
+    assert_same_results(whole.folder / RESULTS, finished / RESULTS)
 
 
 def test_a_study_without_losses_has_nothing_to_retry(whole):
@@ -302,4 +306,61 @@ def test_a_mended_study_with_frozen_functions_equals_a_clean_run_with_the_same(f
     retried, fresh = run(folder, "retry"), run(clean)
     assert not {job for job in retried.jobs | fresh.jobs if job[0] == "illumination_screen"}
     assert retried.ledger == fresh.ledger == []
-    assert_same_results(folder, clean)
+    assert_same_results(folder / RESULTS, clean / RESULTS)
+
+
+# ---------------------------------------------------------------- a real plate
+
+
+@pytest.fixture(scope="module")
+def plate(shared_data, tmp_path_factory):
+    """Return make(name): a folder with the public plate BBBC013 and its study."""
+
+    def make(name):
+        folder = tmp_path_factory.mktemp(name)
+        for part in ("config", "resources", "profiles", "workflow"):
+            (folder / part).symlink_to(ROOT / part)
+        shutil.copytree(shared_data("bbbc013") / "images", folder / "data/bbbc013")
+        content = yaml.safe_load((ROOT / "config/studies/bbbc013.yaml").read_text(encoding="utf-8"))
+        del content["datasets"]["plate"]["download"]
+        (folder / "bbbc013.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.mark.slow
+def test_a_broken_copy_of_a_real_plate_ends_with_a_report_and_mended_it_equals_a_clean_run(plate):
+    results = "results/bbbc013"
+    folder, clean = plate("broken"), plate("clean")
+    images = folder / "data/bbbc013"
+    cut = (images / "Channel2-05-A-05.tif").read_bytes()
+    (images / "Channel2-05-A-05.tif").write_bytes(cut[: len(cut) // 2])
+    (images / "Channel1-17-B-05.tif").write_bytes(b"")
+    (images / "Channel2-90-H-06.tif").write_text("this is a text")
+    for channel in (1, 2):
+        (images / f"Channel{channel}-30-C-06.tif").rename(images / f"Channel{channel}-30-Z-99.tif")
+
+    broken = run(folder, results=results, timeout=7200)
+    assert (folder / results / "report.html").is_file()
+    bad, lost = {"A05", "B05", "H06"}, {}
+    for _, well, unit, stage, reason in broken.ledger:
+        lost.setdefault(unit, []).append((well, stage, reason))
+    assert (
+        sorted(well for well, stage, _ in lost["image"] if stage == "index")
+        == sorted(bad)
+        == sorted(well for well, _, _ in lost["image"])
+    )
+    assert sorted(well for well, _, _ in lost["site"]) == sorted(bad)
+    assert {well for well, _, _ in lost["well"]} == bad | {"C06", "Z99"}
+    assert [reason for well, _, reason in lost["well"] if well == "Z99"] == [
+        "well Z99 of plate BBBC013 is not in the layout; add it to the plate map to keep it"
+    ]
+
+    mended = plate("mended")
+    shutil.rmtree(images)
+    shutil.move(mended / "data/bbbc013", images)
+    retried, fresh = (run(place, name, results, timeout=7200) for place, name in ((folder, "retry"), (clean, "run")))
+    assert not {"image", "site", "well"} & {unit for _, _, unit, _, _ in retried.ledger}
+    assert retried.ledger == fresh.ledger
+    assert_same_results(folder / results, clean / results, "plate")

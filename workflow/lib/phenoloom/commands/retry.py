@@ -34,7 +34,7 @@ def call(given):
         """Index with the lost images read anew; return the arguments that force the jobs."""
         prepare.everything(config, again=found.places)
         indexed = Study(config, results)
-        still = retry.plan(indexed).unindexed
+        still = retry.unindexed(indexed)
         for dataset, number in found.unindexed.items():
             print(f"{dataset}: {still[dataset]} of {number} are still lost", flush=True)
         return _forced(found.outputs(indexed))

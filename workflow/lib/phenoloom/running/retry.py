@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from phenoloom.cells.table import read_failures
 from phenoloom.core.errors import InputError
 from phenoloom.core.images import ImageError, read_image
-from phenoloom.core.ledger import join_ledgers, read_ledgers
+from phenoloom.core.ledger import SCHEMA
 from phenoloom.core.names import decode
 from phenoloom.core.tables import read_index
 from phenoloom.core.words import count
@@ -37,8 +37,8 @@ class Plan:
     """What a retry does.
 
     jobs: those to run once more. places: {(dataset, plate): {(well, site)}}, true names, whose images are looked at
-    anew. unindexed: {dataset: number of sites, and of images without a place, that the index lost}. left: ledgers
-    (DataFrames) of what follows from images, maps and config.
+    anew. unindexed: {dataset: number of sites, and of images without a place, that the index lost}. left: ledger rows
+    (dicts) of what follows from images, maps and config.
     """
 
     jobs: list = field(default_factory=list)
@@ -48,22 +48,30 @@ class Plan:
 
     def look_at(self, dataset, rows):
         """Look anew at the images of ledger rows."""
-        for plate, well, site in rows[["plate", "well", "site"]].dropna().itertuples(index=False):
-            self.places[dataset, plate].add((well, int(site)))
+        for row in rows:
+            if row["well"] is not None and row["site"] is not None:
+                self.places[dataset, row["plate"]].add((row["well"], int(row["site"])))
 
     def outputs(self, study):
         """Outputs of the jobs, but for those of batches that the study no longer has."""
-        return [
-            job.output for job in self.jobs if not job.batch or job.batch in _batches(study, job.dataset, job.plate)
-        ]
+        known = {
+            (dataset, plate, batch)
+            for dataset in study.image_datasets()
+            for plate in _plates(study, dataset)
+            for batch in study.batches(dataset, plate)
+        }
+        return [job.output for job in self.jobs if not job.batch or (job.dataset, job.plate, job.batch) in known]
 
 
 def plan(study):
     """The Plan of a study, from the ledgers that its stages left; an empty one where none has run yet."""
-    found = Plan()
+    found = Plan(unindexed=unindexed(study))
     for dataset in study.image_datasets():
         for plate in _plates(study, dataset):
-            _index(found, study, dataset, plate)
+            if study.simulated(dataset):
+                _simulated(found, study, dataset, plate)
+            else:
+                found.look_at(dataset, _not_indexed(study, dataset, plate))
             _images(found, study, dataset, plate, "quality", f"quality/{plate}.parquet")
             if study.illuminated(dataset) and not study.frozen(dataset):
                 function = f"illumination/{plate}/{study.channels(dataset)[0]}.npy"
@@ -80,15 +88,14 @@ def words(found):
     """Lines that say what a Plan retries and why, and what it does not."""
     lines = []
     for dataset, number in found.unindexed.items():
-        lines.append(
-            f"looked at again: {count(number, 'site or image', 'sites or images')} that the index of {dataset} lacks"
-        )
+        what = count(number, "site or image", "sites or images")
+        lines.append(f"looked at again: {what} that the index of {dataset} lacks")
     for stage in dict.fromkeys(job.stage for job in found.jobs):
         jobs = [job for job in found.jobs if job.stage == stage]
         lines.append(f"run again, with what follows: {count(len(jobs), 'job')} of {stage}")
         lines += [f"  {_title(job)}: {_most(job.reasons)}" for job in jobs[:SHOWN]]
-        lines += [f"  and {len(jobs) - SHOWN} more"] if len(jobs) > SHOWN else []
-    groups = ledger_groups(pd.concat(found.left, ignore_index=True)) if found.left else []
+        lines += [f"  and {len(jobs) - SHOWN:,} more"] if len(jobs) > SHOWN else []
+    groups = ledger_groups(pd.DataFrame(found.left, columns=SCHEMA.names))
     if groups:
         lines.append("nothing to run again by itself, for it follows from the images, the maps and the config:")
         lines += [f"  {one['stage']}: {one['example']} ({count(one['count'], one['unit'])})" for one in groups[:SHOWN]]
@@ -104,48 +111,49 @@ def _plates(study, dataset):
         return []
 
 
-def _batches(study, dataset, plate):
-    return study.batches(dataset, plate) if plate in _plates(study, dataset) else []
+def unindexed(study):
+    """{dataset: number of sites, and of images without a place, that the index lost}, but for those of simulations."""
+    found = Counter()
+    for dataset in study.image_datasets():
+        for plate in _plates(study, dataset) if not study.simulated(dataset) else ():
+            found[dataset] += sum(row["count"] for row in _not_indexed(study, dataset, plate) if _is_loss(row))
+    return +found
 
 
-def _index(found, study, dataset, plate):
-    """What the index lost: `prepare` looks at it anew; images that a rule made are indexed by a job."""
-    folder = f"{study.results}/{dataset}/index"
-    if not study.simulated(dataset):
-        rows = _lost(f"{folder}/{plate}.ledger.parquet")
-        lost = _of_sites(rows)
-        if len(lost):
-            found.unindexed[dataset] += int(lost["count"].sum())
-            found.look_at(dataset, rows)
-        return
+def _not_indexed(study, dataset, plate):
+    return _lost(f"{study.results}/{dataset}/index/{plate}.ledger.parquet")
+
+
+def _is_loss(row):
+    """Whether a row of the index counts: a site, or an image that names none; other images are of a lost site."""
+    return row["unit"] == "site" or row["site"] is None
+
+
+def _simulated(found, study, dataset, plate):
+    """Images that a rule made are indexed by a job for each batch, which runs again."""
     for batch in study.batches(dataset, plate):
-        path = f"{folder}/{plate}/{batch}"
-        lost = _of_sites(_lost(f"{path}.ledger.parquet"))
-        if len(lost):
-            found.jobs.append(Job("index", dataset, plate, batch, f"{path}.parquet", Counter(lost["reason"])))
-
-
-def _of_sites(rows):
-    """Rows of an index's ledger that count whole sites, or tell of none in particular."""
-    return rows[(rows["unit"] == "site") | rows["site"].isna()]
+        path = f"{study.results}/{dataset}/index/{plate}/{batch}"
+        rows = list(filter(_is_loss, _lost(f"{path}.ledger.parquet")))
+        if rows:
+            found.jobs.append(Job("index", dataset, plate, batch, f"{path}.parquet", _reasons(rows)))
 
 
 def _images(found, study, dataset, plate, stage, output):
     """A stage of a plate that could not read images: it runs again where one of them can be read now."""
     folder = Path(study.results) / dataset
     rows = _lost(folder / stage / f"{plate}.ledger.parquet")
-    found.left.append(rows[rows["unit"] == "site"])
-    rows = rows[rows["unit"] == "image"]
+    found.left += [row for row in rows if row["unit"] == "site"]
+    rows = [row for row in rows if row["unit"] == "image"]
     index = folder / "index" / f"{plate}.parquet"
-    if rows.empty or not index.is_file():
+    if not rows or not index.is_file():
         return
     found.look_at(dataset, rows)
-    places = set(zip(rows["well"], rows["site"], rows["channel"], strict=True))
+    places = {(row["well"], row["site"], row["channel"]) for row in rows}
     planes = (row for row in read_index(index).itertuples() if (row.well, str(row.site), row.channel) in places)
     if any(map(_readable, planes)):
-        found.jobs.append(Job(stage, dataset, plate, "", f"{folder}/{output}", Counter(rows["reason"])))
+        found.jobs.append(Job(stage, dataset, plate, "", f"{folder}/{output}", _reasons(rows)))
     else:
-        found.left.append(rows)
+        found.left += rows
 
 
 def _cellprofiler(found, study, dataset, plate):
@@ -154,9 +162,9 @@ def _cellprofiler(found, study, dataset, plate):
         path = Path(f"{study.results}/{dataset}/cellprofiler/{plate}/{batch}.ledger.jsonl")
         rows = [row for row in read_failures([path] if path.is_file() else []) if row["severity"] == "lost"]
         if rows:
-            reasons = Counter(row["reason"] for row in rows)
-            found.jobs.append(Job("cellprofiler", dataset, plate, batch, str(path.with_name(f"{batch}.h5")), reasons))
-            found.look_at(dataset, pd.DataFrame(rows))
+            output = str(path.with_name(f"{batch}.h5"))
+            found.jobs.append(Job("cellprofiler", dataset, plate, batch, output, _reasons(rows)))
+            found.look_at(dataset, rows)
 
 
 def _entered(found, study, dataset):
@@ -165,33 +173,35 @@ def _entered(found, study, dataset):
         if study.entered(dataset, name):
             path = f"{study.results}/{dataset}/representations/{name}/{study.level(dataset, name)}/all"
             rows = _lost(f"{path}.ledger.parquet")
-            sites = rows[rows["unit"] == "site"]
-            if len(sites):
-                found.jobs.append(Job("enter", dataset, name, "", f"{path}.parquet", Counter(sites["reason"])))
-            found.left.append(rows[rows["unit"] != "site"])
+            sites = [row for row in rows if row["unit"] == "site"]
+            if sites:
+                found.jobs.append(Job("enter", dataset, name, "", f"{path}.parquet", _reasons(sites)))
+            found.left += [row for row in rows if row["unit"] != "site"]
 
 
 def _follows(found, study):
     """What cells, profiles and evaluations lost by themselves, not as others' ledgers have it."""
     results = Path(study.results)
-    paths = [
-        results.glob(f"*/{pattern}")
-        for pattern in ("representations/*/cells/*.ledger.parquet", "profiles/*/*/ledger.parquet")
-    ]
-    paths += [(results / "evaluation").rglob("*.ledger.parquet")]
-    rows = join_ledgers([path for found in paths for path in sorted(found) if _has_rows(path)])
-    own = ~rows["stage"].isin(["cellprofiler", "enter"]) & ~rows["reason"].str.startswith("excluded by quality")
-    found.left.append(rows[own & (rows["severity"] == "lost")])
+    patterns = (
+        "*/representations/*/cells/*.ledger.parquet",
+        "*/profiles/*/*/ledger.parquet",
+        "evaluation/**/*.ledger.parquet",
+    )
+    rows = [row for pattern in patterns for path in sorted(results.glob(pattern)) for row in _lost(path)]
+    others = ("cellprofiler", "enter")
+    own = [row for row in rows if row["stage"] not in others and not row["reason"].startswith("excluded by quality")]
+    found.left += list({tuple(row.items()): row for row in own}.values())  # chains repeat what they share
 
 
 def _lost(path):
     """Rows of one ledger that are gone from the results; none where there is no such ledger."""
-    rows = read_ledgers([path] if _has_rows(path) else [])
-    return rows[rows["severity"] == "lost"]
+    if not Path(path).is_file() or not pq.read_metadata(path).num_rows:
+        return []
+    return [row for row in pq.read_table(path, schema=SCHEMA).to_pylist() if row["severity"] == "lost"]
 
 
-def _has_rows(path):
-    return Path(path).is_file() and pq.read_metadata(path).num_rows > 0
+def _reasons(rows):
+    return Counter(row["reason"] for row in rows)
 
 
 def _readable(row):
