@@ -68,7 +68,8 @@ def _snakemake(arguments, results=None):
 
     results: folder of the study when its jobs go to a cluster, where they are watched.
     """
-    process = subprocess.Popen(["snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments])
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+    process = subprocess.Popen(command, env={**os.environ, "PHENOLOOM_COMMAND": _again()})
     before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         with _watched(process, arguments, results) if results else contextlib.nullcontext():
