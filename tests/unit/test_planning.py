@@ -229,7 +229,8 @@ def test_what_finished_jobs_took_is_read_from_the_last_run_that_did_them(tmp_pat
         ("30.5", "15.5", 30.5),  # the last look was at 15.5 s, when one core had worked all the time
         ("60.0", "45.5", 60.0),
         ("1800.0", "-", None),
-        ("0.2", "0", None),
+        ("0.2", "0", 0.2),
+        ("0.4", "-", 0.4),
     ],
 )
 def test_processor_time_after_the_last_look_is_added(seconds, cpu, whole):

@@ -84,15 +84,17 @@ def took(rows):
 def _whole(cpu, wall):
     """Processor seconds of a whole job: what it used after Snakemake's last look is added at its mean pace.
 
-    >>> _whole(15.5, 31.0)
-    31.0
+    A job that ended before it could be looked at counts with its wall time.
+
+    >>> _whole(15.5, 31.0), _whole(None, 0.4)
+    (31.0, 0.4)
     """
-    if cpu is None or wall is None:
+    if wall is None:
         return None
-    if wall < LOOK:
-        return None if cpu == 0 else cpu
+    if not cpu:
+        return wall if wall < 2 * LOOK else None
     looked = wall // LOOK * LOOK if wall < FIRST else FIRST + (wall - FIRST) // LATER * LATER
-    return cpu * wall / looked
+    return cpu * wall / max(looked, LOOK)
 
 
 def written_mb(paths):
