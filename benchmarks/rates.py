@@ -229,7 +229,7 @@ def main():
             for key, pairs in points(read_config(f"{config['study']}.yaml"), done).items():
                 found.setdefault(key, []).extend(pairs)
     about = [
-        f"Measured by benchmarks/rates.py on {given.cores} cores of {processor()}, {datetime.date.today()}:",
+        f"measured by benchmarks/rates.py on {given.cores} cores of {processor()}, {datetime.date.today()}:",
         "simulated plates of 256 x 256 x 5 and 768 x 768 x 8 pixels, tables of 288 and 2,304 wells.",
     ]
     write_text(output, as_table(found, about))
