@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -92,7 +93,8 @@ def assert_same_results(found, due, dataset="screen"):
     for name in map(Path, names):
         mine, other = found / name, due / name
         if name.suffix == ".parquet":
-            assert pq.read_table(mine).equals(pq.read_table(other)), name
+            tables = [pq.read_table(path).to_pandas() for path in (mine, other)]
+            pd.testing.assert_frame_equal(*tables, check_exact=True, obj=str(name))
         elif name.suffix in (".npy", ".h5", ".jsonl", ".json"):
             assert mine.read_bytes() == other.read_bytes(), name
 
