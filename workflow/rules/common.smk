@@ -66,6 +66,20 @@ def memory(base_mb, per_item_mb=0, items=None):
     return mem_mb
 
 
+def minutes(base, per_megapixel=0, dataset=None):
+    """Resources function: minutes a job of a plate may take, several times what was measured; more at each attempt.
+
+    dataset: that of the plate where the rule has no such wildcard.
+    """
+
+    def runtime(wildcards, attempt=1):
+        name = dataset or wildcards.dataset
+        sites = study.n_sites(name, wildcards.plate, getattr(wildcards, "batch", None))
+        return int(attempt * (base + per_megapixel * sites * len(study.channels(name)) * study.megapixels(name)))
+
+    return runtime
+
+
 def for_images(path):
     """Paths for every plate of every dataset with images: `{dataset}` and `{plate}` filled in."""
     return [

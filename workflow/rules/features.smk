@@ -77,6 +77,7 @@ rule cells:
             0.2,
             lambda wildcards: study.n_sites(wildcards.dataset, wildcards.plate),
         ),
+        runtime=minutes(20, 0.0005),
     params:
         options=option("datasets/{dataset}/cells"),
         coverage=config["coverage"],

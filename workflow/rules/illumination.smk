@@ -35,6 +35,7 @@ for illuminated_dataset in [dataset for dataset in study.image_datasets() if not
                 80,
                 lambda wildcards, dataset=illuminated_dataset: study.megapixels(dataset),
             ),
+            runtime=minutes(20, 0.002, illuminated_dataset),
         params:
             options={
                 key: value

@@ -18,6 +18,7 @@ rule quality:
     threads: 2
     resources:
         mem_mb=memory(400, 150, lambda wildcards: study.megapixels(wildcards.dataset)),
+        runtime=minutes(20, 0.0025),
     params:
         options=option("datasets/{dataset}/quality"),
         code=code_of("quality", "ingest"),

@@ -19,6 +19,7 @@ rule simulate:
             240e-6,
             lambda wildcards: math.prod(study.image_shape(wildcards.dataset)),
         ),
+        runtime=minutes(20, 0.005),
     params:
         options=option("datasets/{dataset}/simulate"),
         sites=lambda wildcards: study.sites(wildcards.dataset, wildcards.plate, wildcards.batch),
