@@ -33,6 +33,17 @@ def left(tmp_path, monkeypatch):
     return write
 
 
+@pytest.fixture
+def slurm(monkeypatch):
+    """A Slurm with one job, 7, of the run `abc`; the list of what it is asked to cancel."""
+    asked = []
+    monkeypatch.setattr(previous.client, "available", lambda: True)
+    monkeypatch.setattr(previous.client, "jobs_named", lambda names: {"7": "RUNNING"} if names == ["abc"] else {})
+    monkeypatch.setattr(previous.client, "cancel", lambda numbers: asked.append(list(numbers)))
+    monkeypatch.setattr(previous.client, "wait_until_gone", lambda numbers, seconds: set())
+    return asked
+
+
 def test_nothing_was_left(tmp_path):
     settle(tmp_path / "results/s")
 
@@ -89,18 +100,47 @@ def test_processes_that_outlived_their_head_are_stopped(left):
         other.kill()
 
 
-def test_slurm_jobs_of_a_dead_run_are_cancelled(left, monkeypatch):
+def test_a_dead_process_that_nobody_takes_off_the_list_is_no_orphan(left):
+    path = left()
+    program = f"""
+import os, subprocess, sys, time
+subprocess.Popen(["sleep", "60"], env={{**os.environ, "{MARK}": "{path.stem}"}})
+print("started", flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    try:
+        assert parent.stdout.readline() == b"started\n"
+        [child] = psutil.Process(parent.pid).children()
+        settle("results/s", print)
+        assert child.status() == psutil.STATUS_ZOMBIE
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+def test_processes_of_slurm_jobs_are_left_to_slurm(left, slurm):
     path = left()
     with open(path, "a") as file:
         file.write(json.dumps({"event": "slurm_run", "name": "abc"}) + "\n")
-    asked = []
-    monkeypatch.setattr(previous.client, "available", lambda: True)
-    monkeypatch.setattr(previous.client, "jobs_named", lambda names: {"7": "RUNNING"} if names == ["abc"] else {})
-    monkeypatch.setattr(previous.client, "cancel", lambda numbers: asked.append(list(numbers)))
-    monkeypatch.setattr(previous.client, "wait_until_gone", lambda numbers, seconds: set())
+    process = subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: path.stem, "SLURM_JOB_ID": "7"})
+    try:
+        said = []
+        settle("results/s", said.append)
+        assert process.poll() is None
+        assert slurm == [["7"]] and "was killed: 1 Slurm job cancelled." in said[0]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_slurm_jobs_of_a_dead_run_are_cancelled(left, slurm):
+    path = left()
+    with open(path, "a") as file:
+        file.write(json.dumps({"event": "slurm_run", "name": "abc"}) + "\n")
     said = []
     settle("results/s", said.append)
-    assert asked == [["7"]] and "1 Slurm job cancelled" in said[0]
+    assert slurm == [["7"]] and "1 Slurm job cancelled" in said[0]
 
 
 def test_slurm_jobs_that_cannot_be_reached_stop_the_next_run(left, monkeypatch):

@@ -71,13 +71,13 @@ def _clear(run, results, say):
 
 def _stop_processes(run):
     """Stop the processes that carry the run's mark; return how many there were."""
-    orphans = [process for process in psutil.process_iter() if _mark(process) == run.path.stem]
+    orphans = [process for process in psutil.process_iter() if _is_orphan(process, run)]
     for process in orphans:
         _ask(process.terminate)
-    _, stubborn = psutil.wait_procs(orphans, timeout=5)
+    stubborn = list(filter(_lives, psutil.wait_procs(orphans, timeout=5)[1]))
     for process in stubborn:
         _ask(process.kill)
-    _, stubborn = psutil.wait_procs(stubborn, timeout=5)
+    stubborn = list(filter(_lives, psutil.wait_procs(stubborn, timeout=5)[1]))
     if stubborn:
         raise InputError(
             f"process {stubborn[0].pid} of an earlier run that was killed does not end: stop it, then run again"
@@ -85,11 +85,21 @@ def _stop_processes(run):
     return len(orphans)
 
 
-def _mark(process):
+def _is_orphan(process, run):
+    """Whether a process of this host belongs to a run. Jobs on Slurm carry the mark too, and are Slurm's to end."""
     try:
-        return process.environ().get(MARK)
+        environment = process.environ()
     except (psutil.Error, OSError):
-        return None
+        return False
+    return environment.get(MARK) == run.path.stem and not (run.slurm_names and "SLURM_JOB_ID" in environment)
+
+
+def _lives(process):
+    """Whether a process runs; in a container often nobody takes dead ones, zombies, off the list."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _ask(action):
