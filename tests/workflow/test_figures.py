@@ -24,11 +24,13 @@ def digests(folder):
 
 
 def stamps(folder):
-    """{path of any other file of the results: when it was written}; what runs themselves leave aside."""
-    aside = ("figures", "logs", "benchmarks", "provenance")
+    """{path of any other file of the results: when it was written}; what every run records of itself aside."""
+    aside = {"figures", "logs", "benchmarks", "provenance", "ro-crate-metadata.json"}
     results = folder / "results/tiny"
     return {
-        path: path.stat().st_mtime_ns for path in results.rglob("*") if path.relative_to(results).parts[0] not in aside
+        path: path.stat().st_mtime_ns
+        for path in results.rglob("*")
+        if path.is_file() and path.relative_to(results).parts[0] not in aside
     }
 
 
