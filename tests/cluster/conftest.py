@@ -35,6 +35,7 @@ def cluster():
         pytest.skip(str(reason))
     yield one_host
     one_host.down()
+    assert not [name for name in one_host.FILES if (one_host.ETC / name).exists()]
 
 
 @pytest.fixture(scope="session")

@@ -54,10 +54,11 @@ def up():
 
 def down():
     """Stop jobs and daemons of the cluster and remove what `up` wrote; nothing happens where there is no cluster."""
-    _stop(_own_daemons(), seconds=10)
-    _stop([*_own_daemons(), *processes(SLURM_CLUSTER_NAME=CLUSTER)], signal.SIGKILL)
-    if (FOLDER / "run" / "munge-was-started").exists():
-        _stop(_daemons("munged"))
+    if FOLDER.exists():
+        _stop(_own_daemons(), seconds=10)
+        _stop([*_own_daemons(), *processes(SLURM_CLUSTER_NAME=CLUSTER)], signal.SIGKILL)
+        if (FOLDER / "run" / "munge-was-started").exists():
+            _stop(_daemons("munged"))
     for name in FILES:
         if _is_own(ETC / name):
             (ETC / name).unlink()
