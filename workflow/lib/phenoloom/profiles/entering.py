@@ -135,7 +135,8 @@ def read_chunks(path, text_columns, chunk_bytes):
     rows = max(100, chunk_bytes // (8 * width))
     try:
         if path.suffix == ".parquet":
-            chunks = (batch.to_pandas() for batch in pq.ParquetFile(path).iter_batches(batch_size=rows))
+            file = pq.ParquetFile(path, pre_buffer=False)  # buffered ahead, all of it stays in memory to the end
+            chunks = (batch.to_pandas() for batch in file.iter_batches(batch_size=rows))
         else:
             chunks = pd.read_csv(
                 path,
