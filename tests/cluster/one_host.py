@@ -55,8 +55,8 @@ def up():
 def down():
     """Stop jobs and daemons of the cluster and remove what `up` wrote; nothing happens where there is no cluster."""
     if FOLDER.exists():
-        _stop(_own_daemons(), seconds=10)
-        _stop([*_own_daemons(), *processes(SLURM_CLUSTER_NAME=CLUSTER)], signal.SIGKILL)
+        _stop(_own_daemons(), signal.SIGKILL)
+        _stop(processes(SLURM_CLUSTER_NAME=CLUSTER), signal.SIGKILL)
         if (FOLDER / "run" / "munge-was-started").exists():
             _stop(_daemons("munged"))
     for name in FILES:
