@@ -2,6 +2,14 @@
 
 from phenoloom.illumination import frozen
 
+# Here, not in a function of an input: Snakemake takes no notice of what that raises where the job's output exists.
+for illuminated_dataset in study.image_datasets():
+    if frozen.unsettled(f"{study.results}/{illuminated_dataset}/illumination", study.frozen(illuminated_dataset)):
+        raise WorkflowError(
+            f"the illumination functions of dataset {illuminated_dataset} are declared anew: `make prepare STUDY=...` (or "
+            "`python -m phenoloom prepare CONFIG`) puts them in their place"
+        )
+
 # One job estimates all channels of a plate, so that reading is all it costs; which channels there are depends on the
 # dataset, so each dataset has a rule of its own. Functions that a study declares are in place before the DAG is built.
 for illuminated_dataset in [dataset for dataset in study.image_datasets() if not study.frozen(dataset)]:
@@ -31,7 +39,7 @@ for illuminated_dataset in [dataset for dataset in study.image_datasets() if not
         threads: 2
         resources:
             mem_mb=memory(
-                400,
+                320,
                 80,
                 lambda wildcards, dataset=illuminated_dataset: study.megapixels(dataset),
             ),

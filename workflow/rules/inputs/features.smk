@@ -6,7 +6,6 @@ import json
 import shlex
 
 from phenoloom.cellprofiler import pipeline as pipelines
-from phenoloom.illumination import frozen
 from phenoloom.ingest.preflight import pipeline_findings
 
 
@@ -39,21 +38,10 @@ def _illuminated(dataset):
 
 def illumination_functions(wildcards):
     """Paths of the illumination functions that the pipeline asks for."""
-    check_frozen(wildcards.dataset)
     return [
         f"<results>/{wildcards.dataset}/illumination/{wildcards.plate}/{channel}.npy"
         for channel in illuminated(wildcards)
     ]
-
-
-@functools.cache
-def check_frozen(dataset):
-    """Stop the workflow where other illumination functions are in place than the study declares."""
-    if frozen.unsettled(f"{study.results}/{dataset}/illumination", study.frozen(dataset)):
-        raise WorkflowError(
-            f"the illumination functions of dataset {dataset} are declared anew: `make prepare STUDY=...` (or "
-            "`python -m phenoloom prepare CONFIG`) puts them in their place"
-        )
 
 
 def extra_files(wildcards):

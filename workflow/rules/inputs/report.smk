@@ -59,7 +59,6 @@ def tables_of_montage(wildcards):
 def functions_of_dataset(wildcards):
     """All illumination functions of a dataset; none where it corrects none."""
     dataset = wildcards.dataset
-    check_frozen(dataset)
     return [
         f"<results>/{dataset}/illumination/{plate}/{channel}.npy"
         for plate in study.plates(dataset)
