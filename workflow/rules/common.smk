@@ -57,11 +57,18 @@ def code_of(script, environment):
     return fingerprint(f"{SCRIPTS}/{script}.py", pins=pins)
 
 
+#: On a cluster a job's allocation holds two processes of Snakemake beside the job's own: the one that was submitted and
+#: the job step that it starts. They were measured to take 415 to 430 MB together (docs/reference/memory.md).
+SNAKEMAKE_MB = 450
+
+
 def memory(base_mb, per_item_mb=0, items=None):
-    """Resources function: base + items x per_item in MB, from the study's counts; more at each attempt."""
+    """Resources function: MB of a job, base + items x per_item from the study's counts, and Snakemake's own on top; more
+    at each attempt.
+    """
 
     def mem_mb(wildcards, attempt=1):
-        return int(attempt * (base_mb + (per_item_mb * items(wildcards) if items else 0)))
+        return int(attempt * (SNAKEMAKE_MB + base_mb + (per_item_mb * items(wildcards) if items else 0)))
 
     return mem_mb
 

@@ -52,7 +52,7 @@ rule evaluation_table:
         "../envs/profiles.yaml"
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=memory(300),
     params:
         code=code_of("evaluation_table", "profiles"),
     script:

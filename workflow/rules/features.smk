@@ -26,7 +26,8 @@ rule cellprofiler:
         mem_mb=lambda wildcards, attempt: int(
             attempt
             * (
-                study.pipeline(wildcards.dataset)["memory_mb"]
+                SNAKEMAKE_MB
+                + study.pipeline(wildcards.dataset)["memory_mb"]
                 + 60 * study.megapixels(wildcards.dataset) * len(study.channels(wildcards.dataset))
             )
         ),
@@ -73,7 +74,7 @@ rule cells:
     threads: 1
     resources:
         mem_mb=memory(
-            1500,
+            1600,
             0.2,
             lambda wildcards: study.n_sites(wildcards.dataset, wildcards.plate),
         ),

@@ -26,7 +26,7 @@ rule index:
     threads: 1
     resources:
         mem_mb=memory(
-            400,
+            200,
             0.1,
             lambda wildcards: study.n_sites(wildcards.dataset, wildcards.plate),
         ),
@@ -64,7 +64,7 @@ rule plate_index:
     threads: 1
     resources:
         mem_mb=memory(
-            300,
+            220,
             0.05,
             lambda wildcards: study.n_sites(wildcards.dataset, wildcards.plate),
         ),
@@ -88,7 +88,7 @@ rule layout:
         "../envs/ingest.yaml"
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=memory(250),
     params:
         layout=lambda wildcards: {
             key: study.dataset(wildcards.dataset).get(key)
@@ -114,7 +114,7 @@ rule preflight:
         "../envs/ingest.yaml"
     threads: 4
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(600),
     params:
         config=lambda wildcards: dict(config),
         folder=lambda wildcards, output: os.path.dirname(output.passed),

@@ -47,7 +47,7 @@ rule aggregate:
         "../envs/profiles.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(1600),
     params:
         steps=lambda wildcards: chains.before_aggregate(config["profiles"][wildcards.profile]),
         level=lambda wildcards: study.level(wildcards.dataset, wildcards.representation),
@@ -77,7 +77,7 @@ rule profile:
     threads: 1
     resources:
         mem_mb=memory(
-            2000,
+            1600,
             20,
             lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
         ),

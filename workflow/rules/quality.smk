@@ -17,7 +17,7 @@ rule quality:
         "../envs/ingest.yaml"
     threads: 2
     resources:
-        mem_mb=memory(400, 150, lambda wildcards: study.megapixels(wildcards.dataset)),
+        mem_mb=memory(320, 150, lambda wildcards: study.megapixels(wildcards.dataset)),
         runtime=minutes(20, 0.0025),
     params:
         options=option("datasets/{dataset}/quality"),

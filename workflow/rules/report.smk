@@ -20,7 +20,7 @@ rule dataset_summary:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(600, 10, lambda wildcards: len(study.plates(wildcards.dataset))),
+        mem_mb=memory(400, 10, lambda wildcards: len(study.plates(wildcards.dataset))),
     params:
         features=config["report"]["plates"]["features"],
         code=code_of("dataset_summary", "report"),
@@ -50,7 +50,7 @@ rule figure_plate_heatmaps:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(600, 5, lambda wildcards: len(study.plates(wildcards.dataset))),
+        mem_mb=memory(400, 5, lambda wildcards: len(study.plates(wildcards.dataset))),
     params:
         options=config["report"]["plates"],
         channels=lambda wildcards: study.channels(wildcards.dataset),
@@ -81,7 +81,7 @@ rule figure_illumination:
     threads: 1
     resources:
         # One function at a time as float32, with a copy of its finite pixels; small pictures of all of them.
-        mem_mb=memory(600, 16, lambda wildcards: study.megapixels(wildcards.dataset)),
+        mem_mb=memory(350, 16, lambda wildcards: study.megapixels(wildcards.dataset)),
     params:
         channels=lambda wildcards: study.channels(wildcards.dataset),
         code=code_of("figure_illumination", "report"),
@@ -110,7 +110,7 @@ rule figure_montage:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1200, 30, lambda wildcards: study.megapixels(wildcards.dataset)),
+        mem_mb=memory(800, 30, lambda wildcards: study.megapixels(wildcards.dataset)),
     params:
         options=config["report"]["montage"],
         channels=option("datasets/{dataset}/channels"),
@@ -199,7 +199,7 @@ rule ledger:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(500),
+        mem_mb=memory(300),
     params:
         excluded={dataset: study.excluded(dataset) for dataset in study.datasets()},
         code=code_of("ledger", "report"),
@@ -228,7 +228,7 @@ rule run_times:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(600),
+        mem_mb=memory(350),
     params:
         folder=f"{study.results}/benchmarks",
         datasets=study.datasets(),
@@ -257,7 +257,7 @@ rule figure_run_times:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(600),
+        mem_mb=memory(350),
     params:
         code=code_of("figure_run_times", "report"),
     script:
@@ -297,7 +297,7 @@ rule report:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(600),
     params:
         config=config,
         code=code_of("report", "report"),

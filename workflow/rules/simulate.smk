@@ -40,7 +40,7 @@ rule simulation_truth:
         "../envs/ingest.yaml"
     threads: 1
     resources:
-        mem_mb=memory(400, 0, lambda wildcards: 0),
+        mem_mb=memory(250),
     params:
         options=option("datasets/{dataset}/simulate"),
         code=code_of("simulation_truth", "ingest"),
