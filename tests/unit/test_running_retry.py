@@ -165,6 +165,14 @@ def test_what_follows_from_data_and_config_is_left(study):
     ]
 
 
+def test_losses_are_summed_by_unit_and_features_are_none(tmp_path):
+    path = tmp_path / "ledger.parquet"
+    assert retry.losses(path) == ""
+    rows = [("a", {"unit": "site", "count": 2}), ("b", {"unit": "well"}), ("c", {"unit": "feature", "count": 9})]
+    write(path, "x", *rows, ("d", {"unit": "site"}), ("e", {"unit": "site", "severity": "flagged"}))
+    assert retry.losses(path) == "1 well, 3 sites"
+
+
 def test_a_table_that_entered_with_unreadable_folders_enters_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     block = {"folders": "out/*", "metadata": {"Plate": "Metadata_Plate", "Well": "Metadata_Well"}}

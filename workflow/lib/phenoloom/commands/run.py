@@ -97,7 +97,12 @@ def _last_words(status, results):
     """Where the report is; or how to go on, unless the end of the run has said it with what failed."""
     report = results / "report.html"
     if status == 0 and report.exists():
+        from phenoloom.running.retry import losses
+
+        lost = losses(results / "ledger.parquet")
         print(f"\nThe report: {report.resolve()}")
+        if lost:
+            print(f"Lost, as its ledger says: {lost}. `make retry` tries again what may succeed once it is mended.")
     elif status != 0 and not any(run.failed() for run in read_runs(results)[-1:]):
         print(
             f"\nThe run did not finish; the messages above say why. This continues it:\n  {_again()}", file=sys.stderr

@@ -103,6 +103,14 @@ def words(found):
     return lines
 
 
+def losses(path):
+    """What a joined ledger lists as lost, in words such as '3 images, 3 sites, 4 wells'; "" for nothing of these."""
+    counts = Counter()
+    for row in _lost(path):
+        counts[row["unit"]] += row["count"]
+    return ", ".join(count(counts[unit], unit) for unit in ("plate", "well", "site", "image") if counts[unit])
+
+
 def _plates(study, dataset):
     """Plates of a dataset as it was indexed last; none before."""
     try:
