@@ -82,6 +82,21 @@ def test_pairs_of_an_evaluation_are_those_of_its_level(study):
     assert work.kind(job("evaluate", evaluation="nsc", **places)) == "evaluate nsc"
 
 
+def test_before_the_layout_is_made_wells_and_treatments_come_from_the_plate_maps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "map.tsv").write_text("well\tperturbation\tcontrol\nA01\tDMSO\tnegative\nA02\tx\t\nB01\tx\t\n")
+    (tmp_path / "plates.tsv").write_text("plate\timages\tplatemap\nP1\ti\tmap.tsv\nP2\ti\tmap.tsv\n")
+    dataset = {"plates": "plates.tsv", "channels": {"DNA": {}}, "images": {"format": "imagexpress"}}
+    config = complete({"study": "s", "datasets": {"d": {**dataset, "geometry": {"wells": 96, "sites": 4}}}})
+    config["evaluation"] = {"nsc": {"metric": "nsc", "level": "treatments"}}
+    work = Work(Study(config, "results"))
+    of = {"dataset": "d", "representation": "cellprofiler", "profile": "default"}
+    assert work.units(job("profile", **of), "well") == 6
+    assert work.units(job("evaluate", evaluation="nsc", **of), "million pairs") == pytest.approx(2**2 / 1e6)
+    (tmp_path / "map.tsv").unlink()
+    assert Work(Study(config, "results")).units(job("profile", **of), "well") == 2 * 96
+
+
 def test_rows_of_a_table_that_entered_are_known_once_it_did(study):
     old = job("profile", dataset="d", representation="old", profile="default")
     path = f"{study.results}/d/representations/old/wells/all.parquet"

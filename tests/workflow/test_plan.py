@@ -153,4 +153,4 @@ def test_preflight_and_plan_agree_before_anything_ran(tmp_path, monkeypatch, stu
     _, estimate = preflight(read_config(f"config/{study}"))
     assert estimate.jobs == found["total"]["jobs"]
     assert estimate.cpu_hours == pytest.approx(found["total"]["cpu_hours"], rel=0.1)
-    assert estimate.written_gb * 1000 == pytest.approx(found["total"]["disk_mb"], rel=0.1)
+    assert estimate.written_gb * 1000 == pytest.approx(found["total"]["disk_mb"], rel=0.2)  # the rough one

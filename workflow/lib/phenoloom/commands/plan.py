@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -124,9 +125,15 @@ def _dry_run(given):
             check=False,
         )
         if done.returncode:
-            said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-            raise InputError("the jobs cannot be listed; Snakemake says:\n" + "\n".join(said[-15:]))
+            raise InputError("the jobs cannot be listed; Snakemake says:\n" + _objection(done.stderr + done.stdout))
         return read_run(events)
+
+
+def _objection(output):
+    """The end of what Snakemake printed, from the first line that names an error."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    start = next((number for number, line in enumerate(lines) if re.search("Error|Exception", line)), -15)
+    return "\n".join(lines[start:][:15])
 
 
 def _prepared(study, job):

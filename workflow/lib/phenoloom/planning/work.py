@@ -4,11 +4,12 @@ import functools
 import os
 from typing import NamedTuple
 
+import pandas as pd
 import pyarrow.parquet as parquet
 
 from phenoloom.cellprofiler import batches
 from phenoloom.core.errors import InputError
-from phenoloom.ingest import geometry
+from phenoloom.ingest import geometry, layouts
 
 
 class Rule(NamedTuple):
@@ -23,7 +24,7 @@ class Rule(NamedTuple):
 RULES = {
     "simulate": Rule("simulate", "image megapixel", "image megapixel"),
     "simulation_truth": Rule("simulate", "well", "well"),
-    "index": Rule("ingest", "image", "image"),
+    "index": Rule("ingest", "image megapixel", "image"),
     "plate_index": Rule("ingest", "image", "image"),
     "layout": Rule("ingest", "well", "well"),
     "quality": Rule("quality", "image megapixel", "image"),
@@ -144,7 +145,7 @@ class Work:
     def _field_megapixels(self, dataset):
         """Pixels of the fields that the montage shows."""
         options = self.study.config["report"]["montage"]
-        shown = min(options["perturbations"], self._distinct(dataset, ("perturbation",)))
+        shown = min(options["perturbations"], self._distinct(dataset, ("Perturbation",)))
         return options["per"] * shown * self._site_megapixels(dataset)
 
     def _function_megapixels(self, job):
@@ -195,19 +196,12 @@ class Work:
 
     @functools.cache  # noqa: B019
     def _wells_of(self, dataset):
-        """Wells of all plates of a dataset: of its layout, else of its design or geometry, else a well a site."""
-        rows = _rows(f"{self.study.results}/{dataset}/layout.parquet")
-        if rows:
-            return rows
-        plates = self.study.plates(dataset)
-        block = self.study.dataset(dataset)
-        if self.study.simulated(dataset):
-            from phenoloom.simulate import design
-
-            return len(plates) * len(design.wells(block["simulate"]))
+        """Wells of all plates of a dataset: as many as are laid out, declared and have a site, whichever are fewest."""
+        plates, block = self.study.plates(dataset), self.study.dataset(dataset)
+        known = [sum(self.study.n_sites(dataset, plate) for plate in plates), len(self._layout(dataset))]
         if block.get("geometry"):
-            return len(plates) * len({well for well, _ in geometry.sites(block["geometry"])})
-        return sum(self.study.n_sites(dataset, plate) for plate in plates)
+            known.append(len(plates) * len({well for well, _ in geometry.sites(block["geometry"])}))
+        return min(filter(None, known), default=0)
 
     def _entered_rows(self, job, level):
         """Profiles of a representation that entered, from the tables that are there already; else None."""
@@ -232,18 +226,26 @@ class Work:
                 number = self._distinct(dataset) if level == "treatments" else self._wells(job)
         return None if number is None else number**2 / 1e6
 
-    @functools.cache  # noqa: B019
-    def _distinct(self, dataset, names=("perturbation", "concentration")):
-        """Treatments of a dataset: of the design of simulated ones, else of its layout, else at most its wells."""
-        if self.study.simulated(dataset):
-            from phenoloom.simulate import design
+    def _distinct(self, dataset, names=("Perturbation", "Concentration")):
+        """Treatments (or perturbations) of a dataset; at most its wells."""
+        layout, wells = self._layout(dataset), self._wells_of(dataset)
+        columns = [f"Metadata_{name}" for name in names if f"Metadata_{name}" in layout]
+        return min(wells, len(layout[columns].drop_duplicates())) if columns else wells
 
-            return len(design.design(self.study.dataset(dataset)["simulate"])[list(names)].drop_duplicates())
-        layout = f"{self.study.results}/{dataset}/layout.parquet"
-        if not _rows(layout):
-            return self._wells_of(dataset)
-        columns = {f"Metadata_{name.capitalize()}" for name in names} & set(parquet.read_schema(layout).names)
-        return len(parquet.read_table(layout, columns=sorted(columns)).to_pandas().drop_duplicates())
+    @functools.cache  # noqa: B019
+    def _layout(self, dataset):
+        """DataFrame of what is laid out in all plates, one row a well; empty where the plate maps cannot be read."""
+        path, block = f"{self.study.results}/{dataset}/layout.parquet", self.study.dataset(dataset)
+        try:
+            if self.study.simulated(dataset):
+                from phenoloom.simulate import design
+
+                return design.design(block["simulate"]).rename(columns=lambda name: f"Metadata_{name.capitalize()}")
+            if _rows(path):
+                return parquet.read_table(path).to_pandas()
+            return layouts.read_layout(block, dataset)
+        except InputError:
+            return pd.DataFrame()
 
 
 def _dataset(job):
