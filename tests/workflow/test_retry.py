@@ -162,7 +162,8 @@ def test_a_broken_study_ends_with_a_report_and_a_ledger_of_exactly_what_is_broke
     assert {key[2] for key in lost} == {"image", "site", "well"}
 
 
-def test_the_report_of_a_broken_study_shows_its_losses(broken):
+def test_the_end_of_the_run_and_the_report_of_a_broken_study_tell_of_its_losses(broken):
+    assert "Lost, as its ledger says: 5 wells, 3 sites, 3 images. `make retry` tries again" in broken.said
     page = (broken.folder / RESULTS / "report.html").read_text(encoding="utf-8")
     for words in ("A02_s1_DNA.tif is cut off", "has no usable images", "Z99", "2 plates"):
         assert words in page
@@ -192,7 +193,7 @@ def test_retry_runs_the_batch_of_a_lost_site_and_what_follows_and_nothing_else(w
 
 
 def test_a_mended_and_retried_study_equals_a_clean_run(whole, finished):
-    assert whole.ledger == []
+    assert whole.ledger == [] and "Lost" not in whole.said
     assert_same_results(whole.folder / RESULTS, finished / RESULTS)
 
 
