@@ -273,7 +273,7 @@ def test_disabled_accounting_makes_the_run_ask_squeue(slurm, site):
 def test_a_folder_that_takes_no_files(slurm, site):
     site.results.parent.joinpath("results").write_text("a file where the folder should be")
     assert site.error() == (
-        f"nothing can be written in {site.results} (File exists): make it writable, or run in a folder of yours"
+        f"nothing can be written in {site.results} (Not a directory): make it writable, or run in a folder of yours"
     )
 
 

@@ -76,10 +76,10 @@ def check(profile_folder, results_folder, wants_gpu=False, arguments=(), say=say
 
 
 def writable(folder):
-    """Raise InputError unless a file of some megabytes can be written in a folder, which is made where it is not."""
+    """Raise InputError unless a file of some megabytes can be written in a folder, or where it is to be made."""
+    there = next(path for path in (Path(folder), *Path(folder).absolute().parents) if path.exists())
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:
+        with tempfile.NamedTemporaryFile(dir=there, prefix=".probe-") as probe:
             probe.write(bytes(PROBE_MB * 1_000_000))
             probe.flush()
             os.fsync(probe.fileno())  # on a file server a quota shows only now
