@@ -80,7 +80,7 @@ class Study:
             "PHENOLOOM_COMMAND": "the same command",
         }
         earlier = {run.path for run in self.runs()}
-        output = self.folder / f"head{len(earlier)}.txt"
+        output = self.folder / f"head{len(list(self.folder.glob('head*.txt')))}.txt"
         with open(output, "w", encoding="utf-8") as file:
             process = subprocess.Popen(
                 command, cwd=self.folder, env={**os.environ, **paths, **environment}, stdout=file, stderr=file

@@ -14,6 +14,7 @@ from slurm_study import TARGETS, numbers
 
 pytestmark = pytest.mark.slow
 
+NO_ROOM = re.compile(r"cannot be written \(No space left on device\); make room and give the same command again")
 PACE = "PHENOLOOM_TEST_STEP_SECONDS"
 
 
@@ -105,11 +106,16 @@ def test_training_that_meets_its_time_limit_goes_on_from_its_checkpoint(study, u
 
 
 def test_a_full_disk_is_named_and_the_same_command_goes_on_when_there_is_room(study, disk, undisturbed, cluster):
-    disk.leave_free(kilobytes=40)
+    disk.leave_free(kilobytes=20)
     head = study.submit(*TARGETS)
     assert head.wait() != 0
-    sentence = re.search(r".*cannot be written \(No space left on device\); make room.*", head.said())
-    assert sentence, head.said()[-6000:]
+    assert NO_ROOM.search(head.said()), head.said()[-6000:]
+
+    disk.leave_free(kilobytes=300)  # enough to begin with, too little for what CellProfiler writes
+    head = study.submit(*TARGETS)
+    assert head.wait() != 0
+    assert "cellprofiler" in {head.run().jobs[job]["rule"] for job in head.run().failed()}
+    assert NO_ROOM.search(head.said()), head.said()[-6000:]
 
     at = time.time()
     disk.make_room()
@@ -120,7 +126,7 @@ def test_a_full_disk_is_named_and_the_same_command_goes_on_when_there_is_room(st
 
 def test_a_job_that_takes_more_memory_than_it_asked_for_is_tried_with_more(study, undisturbed, cluster):
     # Less than Snakemake and CellProfiler take together; the second attempt asks for enough.
-    study.site(set_resources={"cellprofiler": {"mem_mb": "700 if attempt == 1 else 2500"}})
+    study.site(set_resources={"cellprofiler": {"mem_mb": "400 if attempt == 1 else 2000"}})
     head = study.submit(*TARGETS)
     run = head.finish()
 
@@ -129,7 +135,7 @@ def test_a_job_that_takes_more_memory_than_it_asked_for_is_tried_with_more(study
     for tries in tried_twice.values():
         killed, done = map(cluster.show_job, tries)
         assert killed["JobState"] in ("OUT_OF_MEMORY", "FAILED")
-        assert (killed["MinMemoryNode"], done["MinMemoryNode"]) == ("700M", "2500M")
+        assert (killed["MinMemoryNode"], done["MinMemoryNode"]) == ("400M", "2000M")
         assert done["JobState"] == "COMPLETED"
     assert_as_if_undisturbed(study, undisturbed)
     at = min(_time(cluster.show_job(tries[0])["EndTime"]) for tries in tried_twice.values())
