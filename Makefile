@@ -49,7 +49,7 @@ dry-run: ## show what would run for STUDY
 	@$(RUN) run '$(STUDY)' $(TARGET) $(WHERE) --dry-run --quiet rules
 
 test: ## run the tests (under half an hour on 2 cores)
-	@$(MAIN); python -m pytest -m "not slow" --durations=10
+	@$(MAIN); python -m pytest -m "not slow and not cluster" --durations=10
 
 test-full: ## run all tests, the long ones too
 	@$(MAIN); python -m pytest --durations=20

@@ -111,8 +111,10 @@ def test_a_full_disk_is_named_and_the_same_command_goes_on_when_there_is_room(st
     assert head.wait() != 0
     assert NO_ROOM.search(head.said()), head.said()[-6000:]
 
-    disk.leave_free(kilobytes=300)  # enough to begin with, too little for what CellProfiler writes
+    disk.make_room()
     head = study.submit(*TARGETS)
+    head.running("cellprofiler")
+    disk.leave_free(kilobytes=100)
     assert head.wait() != 0
     assert "cellprofiler" in {head.run().jobs[job]["rule"] for job in head.run().failed()}
     assert NO_ROOM.search(head.said()), head.said()[-6000:]
