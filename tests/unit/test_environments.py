@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ENVS = Path(__file__).resolve().parents[2] / "workflow" / "envs"
-CONDA_NAMES = {"matplotlib-base": "matplotlib"}
+CONDA_NAMES = {"matplotlib-base": "matplotlib", "python-igraph": "igraph"}
 #: Provided by conda only; pip installs on top of what the machine has.
 CONDA_ONLY = {"python", "openjdk", "c-compiler"}
 SPEC = re.compile(r"^([a-z0-9._-]+)=([0-9][A-Za-z0-9.]*)$")
@@ -48,7 +48,7 @@ def builder():
     return module
 
 
-@pytest.mark.parametrize("file", ["ingest.yaml", "profiles.yaml", "report.yaml"])
+@pytest.mark.parametrize("file", ["ingest.yaml", "profiles.yaml", "report.yaml", "cytometry.yaml"])
 def test_conda_and_pip_pin_the_same_versions(file):
     main, conda = pins("main.txt"), conda_pins(file)
     assert conda.pop("python") == "3.11"
