@@ -83,7 +83,12 @@ class Study:
         output = self.folder / f"head{len(list(self.folder.glob('head*.txt')))}.txt"
         with open(output, "w", encoding="utf-8") as file:
             process = subprocess.Popen(
-                command, cwd=self.folder, env={**os.environ, **paths, **environment}, stdout=file, stderr=file
+                command,
+                cwd=self.folder,
+                env={**os.environ, **paths, **environment},
+                stdout=file,
+                stderr=file,
+                preexec_fn=_can_be_interrupted,
             )
         return Head(self, process, output, earlier)
 
@@ -196,6 +201,11 @@ class Head:
         if self.wait() != 0:
             pytest.fail(f"the run failed\n{self.said()[-8000:]}")
         return read_run(self.run().path)
+
+
+def _can_be_interrupted():
+    """Ctrl-C ends a run also where the tests themselves run in the background, which ignores it for all children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def numbers(run):

@@ -85,7 +85,7 @@ def test_a_job_that_can_never_start_is_said_with_the_reason(fresh, cluster):
         assert head.said().count("(PartitionTimeLimit)") == 1
         cluster.wait_for(lambda: not cluster.jobs(), 60, "its jobs are cancelled")
     finally:
-        subprocess.run([*limit, "MaxTime=60"], check=True)
+        subprocess.run([*limit, "MaxTime=240"], check=True)
 
 
 @pytest.mark.slow
