@@ -12,10 +12,11 @@ import finished_study
 
 
 def pytest_collection_modifyitems(items):
-    """All tests here need Slurm and CellProfiler."""
+    """All tests here need Slurm and CellProfiler; `make test` takes the smoke run only."""
     for item in items:
         if HERE in Path(item.path).parents:
-            item.add_marker(pytest.mark.cluster)
+            if item.path.name != "test_smoke.py":
+                item.add_marker(pytest.mark.cluster)
             for mark in finished_study.needs_cellprofiler:
                 item.add_marker(mark)
 
