@@ -1,0 +1,84 @@
+"""Events that should not be measured: empty, saturated, cut off, not finite, with a wrong number of pages."""
+
+import numpy as np
+
+from phenoloom.core.errors import InputError
+from phenoloom.crops.background import border_pixels
+
+#: A channel has signal when its extreme pixel is this many noise deviations (of the border) from the background.
+EMPTY_DEVIATIONS = 8
+
+#: An event is saturated when more than this share of a channel's pixels is at the ceiling.
+SATURATED_SHARE = 0.01
+
+#: An event is cut off when more than this share of the border is part of the object.
+CUT_OFF_SHARE = 0.1
+
+
+def wrong_pages(image, channels):
+    """Reason why an array is no event of `channels` planes, or "" when it is one."""
+    if image.ndim != 3:
+        return f"the image has {image.ndim} dimensions instead of pages, rows and columns"
+    if len(image) != channels:
+        return f"the image has {len(image)} pages instead of {channels}"
+    if image.dtype.kind not in "uif":
+        return f"the pixels are {image.dtype}, which is no number"
+    if not image.size:
+        return "the image has no pixels"
+    return ""
+
+
+def ceilings(images, saturation="type"):
+    """(C,) float64 pixel value at which each channel of images (n, C, h, w) is saturated; infinite for never.
+
+    saturation: type, the maximum of an integer type (floats never); none; or the ceiling itself, a number or one per
+    channel, which a sample's observed maximum (`observed_maximum`) may be.
+    """
+    channels = images.shape[1]
+    if not isinstance(saturation, str):
+        return np.broadcast_to(np.asarray(saturation, float), (channels,))
+    if saturation == "type" and images.dtype.kind in "ui":
+        return np.full(channels, np.iinfo(images.dtype).max, float)
+    if saturation in ("type", "none"):
+        return np.full(channels, np.inf)
+    raise InputError(f"saturation is type, none or numbers, not {saturation!r}")
+
+
+def observed_maximum(stacks):
+    """(C,) largest finite pixel of each channel over arrays (n, C, h, w)."""
+    return np.max([np.nanmax(np.where(np.isfinite(part), part, np.nan), axis=(0, 2, 3)) for part in stacks], axis=0)
+
+
+def find_bad(images, background, saturation="type", empty=EMPTY_DEVIATIONS, saturated=SATURATED_SHARE, cut_off=None):
+    """Reasons (list of n, "" where an event is good) for images (n, C, h, w) in their own type and units.
+
+    background: (n, C). Not finite: a pixel is NaN or infinite. Empty: no channel has a pixel further than `empty` noise
+    deviations from the background; the noise is 1.4826 times the median absolute deviation of the border, and where it
+    is 0 any other pixel is signal. Saturated: in some channel more than the share `saturated` of the pixels is at its
+    `ceilings`. Cut off: on one of the four sides, more than the share `cut_off` of that side's pixels is further from
+    the background than half the channel's extreme, in some channel with signal; None looks for none, since noise along
+    the border of dim channels does the same. The first reason that holds is given, in this order.
+    """
+    pixels = images.astype(np.float32)
+    finite = np.isfinite(pixels).all(axis=(2, 3))
+    pixels[~finite] = 0
+    level = np.where(finite, background, 0).astype(np.float32)
+    distance = np.abs(pixels - level[:, :, None, None])
+    extreme = distance.max(axis=(2, 3))
+    border = border_pixels(distance, 2)
+    signal = extreme > empty * 1.4826 * np.median(border, axis=-1)
+    with np.errstate(invalid="ignore"):
+        full = (images >= ceilings(images, saturation)[:, None, None]).mean(axis=(2, 3)) > saturated
+    sides = [distance[:, :, 0], distance[:, :, -1], distance[:, :, :, 0], distance[:, :, :, -1]]
+    share = np.max([(side > extreme[:, :, None] / 2).mean(axis=2) for side in sides], axis=0)
+    checks = [
+        (~finite.all(axis=1), "a pixel is NaN or infinite"),
+        (~signal.any(axis=1), "empty: no channel rises above the noise of the background"),
+        (full.any(axis=1), "saturated: too many pixels at the largest value"),
+    ]
+    if cut_off is not None:
+        checks.append(((signal & (share > cut_off)).any(axis=1), "cut off: the object touches the border"))
+    reasons = np.full(len(images), "", object)
+    for found, reason in reversed(checks):
+        reasons[found] = reason
+    return reasons.tolist()

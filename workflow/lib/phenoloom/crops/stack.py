@@ -1,0 +1,101 @@
+"""A sample's stack: images of different sizes, one after the other, to one array on a common canvas."""
+
+from itertools import groupby, islice
+
+import numpy as np
+import pandas as pd
+
+from phenoloom.core.errors import InputError
+from phenoloom.crops.background import background_levels
+from phenoloom.crops.bad_events import find_bad, wrong_pages
+from phenoloom.crops.canvas import object_centres, place
+
+#: Events that are read before they are worked on together.
+BATCH = 256
+
+FRAME = ["Frame_Top", "Frame_Left", "Frame_Height", "Frame_Width"]
+
+
+class StackFile:
+    """A .npy file of float32 that grows by events (n, C, H, W); the number of events is written at the end.
+
+    As a context: `append` arrays; when the block ends without an error the file is complete.
+    """
+
+    def __init__(self, path, shape):
+        self.shape = tuple(int(length) for length in shape)
+        self.count = 0
+        self.file = open(path, "wb")  # noqa: SIM115
+        self._header()
+
+    def _header(self):
+        self.file.seek(0)
+        description = {"descr": "<f4", "fortran_order": False, "shape": (self.count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self.file, description)  # leaves room for the events' number to grow
+
+    def append(self, images):
+        images.astype("<f4", copy=False).tofile(self.file)
+        self.count += len(images)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self.file:
+            self._header()
+
+
+def write_stack(path, images, channels, shape, ledger, background=None, centre="image", centre_channel=None, bad=None):
+    """Write a sample's stack (N, C, H, W) to `path`; returns the table of its rows, in the order of the events.
+
+    images: iterable of (event number, array (C, h, w) of any number type); one batch is in memory at a time. channels:
+    C names. shape: (H, W) of the canvas (`canvas_size`). background: options of `background_levels`; bad: of
+    `find_bad`. centre: as `object_centres` has it, with a channel's name. Bad events go to the ledger with their reason
+    and number (as site) and are not in the stack. The table has Metadata_Event, Original_Height, Original_Width, FRAME
+    (where the image lies on the canvas, int32) and Background_{channel} (float32).
+    Raises InputError when no event is left, or a channel to centre on does not exist.
+    """
+    if centre_channel is not None and centre_channel not in channels:
+        raise InputError(f"channel {centre_channel!r} to centre on is none of {', '.join(channels)}")
+    about = None if centre_channel is None else list(channels).index(centre_channel)
+    rows, seen = [], 0
+    with StackFile(path, (len(channels), *shape)) as file:
+        images = iter(images)
+        while batch := list(islice(images, BATCH)):
+            seen += len(batch)
+            usable = []
+            for number, image in batch:
+                reason = wrong_pages(image, len(channels))
+                if reason:
+                    ledger.add(reason, unit="event", site=number)
+                else:
+                    usable.append((number, image))
+            # neighbours of one size and type are worked on together; their order stays
+            for _, alike in groupby(usable, key=lambda item: (item[1].shape, item[1].dtype)):
+                numbers, arrays = zip(*alike, strict=True)
+                block = np.stack(arrays)
+                level = background_levels(block, **(background or {}))
+                reasons = find_bad(block, level, **(bad or {}))
+                for number, reason in zip(numbers, reasons, strict=True):
+                    if reason:
+                        ledger.add(reason, unit="event", site=number)
+                keep = np.array([not reason for reason in reasons])
+                if keep.any():
+                    level, block = level[keep], block[keep].astype(np.float32) - level[keep][:, :, None, None]
+                    placed, offsets = place(block, shape, object_centres(block, centre, about))
+                    file.append(placed)
+                    rows.append(_rows(np.array(numbers)[keep], block.shape[2:], shape, offsets, level, channels))
+    if not rows:
+        raise InputError(f"none of {seen} events of this sample can be used; see its ledger, or check its images")
+    return pd.concat(rows, ignore_index=True)
+
+
+def _rows(numbers, size, shape, offsets, level, channels):
+    """The table's rows of events of one size."""
+    low = np.maximum(offsets, 0)
+    extent = np.minimum(offsets + size, shape) - low
+    table = pd.DataFrame({"Metadata_Event": numbers.astype(np.int64)})
+    table["Original_Height"], table["Original_Width"] = np.int32(size[0]), np.int32(size[1])
+    table[FRAME] = np.hstack([low, extent]).astype(np.int32)
+    table[[f"Background_{channel}" for channel in channels]] = level.astype(np.float32)
+    return table
