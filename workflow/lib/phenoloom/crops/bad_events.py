@@ -5,7 +5,8 @@ import numpy as np
 from phenoloom.core.errors import InputError
 from phenoloom.crops.background import border_pixels
 
-#: A channel has signal when its extreme pixel is this many noise deviations (of the border) from the background.
+#: A channel has signal when its extreme pixel is this many noise deviations from the background. Pure noise reaches 5,
+#: and 8 where the instrument interpolates between pixels; real cells of three instruments start at 8.5.
 EMPTY_DEVIATIONS = 8
 
 #: An event is saturated when more than this share of a channel's pixels is at the ceiling.
@@ -53,11 +54,11 @@ def find_bad(images, background, saturation="type", empty=EMPTY_DEVIATIONS, satu
     """Reasons (list of n, "" where an event is good) for images (n, C, h, w) in their own type and units.
 
     background: (n, C). Not finite: a pixel is NaN or infinite. Empty: no channel has a pixel further than `empty` noise
-    deviations from the background; the noise is 1.4826 times the median absolute deviation of the border, and where it
-    is 0 any other pixel is signal. Saturated: in some channel more than the share `saturated` of the pixels is at its
-    `ceilings`. Cut off: on one of the four sides, more than the share `cut_off` of that side's pixels is further from
-    the background than half the channel's extreme, in some channel with signal; None looks for none, since noise along
-    the border of dim channels does the same. The first reason that holds is given, in this order.
+    deviations (`noise_levels`) from the background; where there is no noise any other pixel is signal. Saturated: in
+    some channel more than the share `saturated` of the pixels is at its `ceilings`. Cut off: on one of the
+    four sides, more than the share `cut_off` of that side's pixels is further from the background than half the
+    channel's extreme, in some channel with signal; None looks for none, since noise along the border of dim channels
+    and neighbours do the same. The first reason that holds is given, in this order.
     """
     pixels = images.astype(np.float32)
     finite = np.isfinite(pixels).all(axis=(2, 3))
@@ -65,8 +66,7 @@ def find_bad(images, background, saturation="type", empty=EMPTY_DEVIATIONS, satu
     level = np.where(finite, background, 0).astype(np.float32)
     distance = np.abs(pixels - level[:, :, None, None])
     extreme = distance.max(axis=(2, 3))
-    border = border_pixels(distance, 2)
-    signal = extreme > empty * 1.4826 * np.median(border, axis=-1)
+    signal = extreme > empty * noise_levels(pixels, level)
     with np.errstate(invalid="ignore"):
         full = (images >= ceilings(images, saturation)[:, None, None]).mean(axis=(2, 3)) > saturated
     sides = [distance[:, :, 0], distance[:, :, -1], distance[:, :, :, 0], distance[:, :, :, -1]]
@@ -82,3 +82,17 @@ def find_bad(images, background, saturation="type", empty=EMPTY_DEVIATIONS, satu
     for found, reason in reversed(checks):
         reasons[found] = reason
     return reasons.tolist()
+
+
+def noise_levels(pixels, level):
+    """(n, C) standard deviation of the noise in images (n, C, h, w) with the background `level` (n, C).
+
+    The smaller of two robust estimates, so that neither neighbours along the border nor detail in the cell make a good
+    event look empty: from the border's distances to the background, and from the differences of pixels two columns
+    apart (an instrument that interpolates makes next neighbours alike).
+    """
+    border = np.median(border_pixels(np.abs(pixels - level[:, :, None, None]), 2), axis=-1)
+    if pixels.shape[-1] > 2:
+        steps = np.abs(pixels[..., 2:] - pixels[..., :-2]).reshape(*pixels.shape[:2], -1)
+        border = np.minimum(border, np.median(steps, axis=-1) / np.sqrt(2))
+    return 1.4826 * border

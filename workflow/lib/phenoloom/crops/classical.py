@@ -36,7 +36,9 @@ class FeatureOptions:
     constant, a number or {channel: number}; keep: all | largest part. mask_channel: the channel whose mask all channels
     are measured in, as a sorter does it; None for each channel in its own. Area and the other AreaShape features are
     always of the channel's own mask. contrast: {channel: bright | dark | both}, bright where nothing is said.
-    distances, levels: of texture. scales: of granularity.
+    aspect: height of a pixel in widths, 1 for a camera; it stretches rows in moments of the signal, mass displacement
+    and distances between channels, which are in pixel widths then. distances, levels: of texture. scales: of
+    granularity.
     """
 
     groups: tuple = GROUPS
@@ -45,6 +47,7 @@ class FeatureOptions:
     keep: str = "all"
     mask_channel: str | None = None
     contrast: dict = field(default_factory=dict)
+    aspect: float = 1.0
     distances: tuple = (1, 3)
     levels: int = 16
     scales: int = 8
@@ -62,6 +65,8 @@ class FeatureOptions:
             raise InputError(f"groups are some of {', '.join(GROUPS)}, not {sorted(unknown)}")
         if not 2 <= self.levels <= 64 or self.scales < 1 or not self.distances or min(self.distances) < 1:
             raise InputError("levels is from 2 to 64, scales at least 1, and distances are at least 1 pixel")
+        if not 0 < self.aspect < np.inf:
+            raise InputError(f"aspect is the height of a pixel in widths, above 0, not {self.aspect}")
 
     @classmethod
     def of(cls, options):
@@ -219,7 +224,7 @@ def _channel_features(image, mask, signal, shape, options):
     """(name -> (n,), centroid (n, 2)) of one channel: images, mask, signal and own mask (n, H, W)."""
     window, rows, columns = _window(mask | shape)
     image, mask, signal, shape = (np.ascontiguousarray(part[window]) for part in (image, mask, signal, shape))
-    spread, centroid = distribution_features(signal, mask, rows, columns)
+    spread, centroid = distribution_features(signal, mask, rows * options.aspect, columns)
     found = {}
     if "intensity" in options.groups:
         found |= intensity_features(image, mask)
