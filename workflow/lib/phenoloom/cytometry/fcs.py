@@ -1,5 +1,6 @@
 """FCS 2.0 to 3.2: parameters and events of a file, and every deviation from the standard that was met."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -165,13 +166,15 @@ def fcs_table(paths):
     rows = []
     for path in map(Path, paths):
         row = {"file": path.name, "version": "", "instrument": "", "parameters": 0, "events": 0}
+        with contextlib.suppress(InputError):
+            first = read_data_sets(path, Policy(path))[0]
+            row |= {"version": first.version, "instrument": first.keywords.get("cyt", "").strip()}
         for policy in Policy.NAMES:
             try:
                 fcs = read_header(path, policy)
             except InputError as error:
                 row[policy] = "refused: " + str(error).removeprefix(str(path)).lstrip(": ")
                 continue
-            row |= {"version": fcs.version, "instrument": fcs.instrument}
             row |= {"parameters": len(fcs.parameters), "events": fcs.n_events}
             row[policy] = ": ".join(filter(None, ["read", "; ".join(fcs.deviations)]))
         rows.append(row)

@@ -17,18 +17,19 @@ def locate(one, row_bytes, path, policy):
     size = path.stat().st_size
     said = one.number("tot")
     if said == 0:
-        return one.offset, 0, one.offset
+        return one.offset, 0, size
     if said is None and one.version != "2.0":
         policy.note("$TOT is missing", "the events are counted from the bytes")
     first, last = _data_offsets(one, row_bytes * said if said is not None else None, policy)
-    if first <= one.segments["text"][1]:
-        raise policy.refuse(f"has data that begin at byte {first}, within TEXT; export it again")
+    if first <= one.segments["text"][1] and last >= one.segments["text"][0]:
+        raise policy.refuse(f"has data at {first} to {last} that overlap its TEXT; export it again")
     room = max(0, last - first + 1)
     begin, end = one.offset + first, one.offset + last + 1
+    if said is not None and room == said * row_bytes + 1:
+        policy.note("the offset of the last byte of the data is one too large", "that byte is left")
+        room, end = room - 1, end - 1
     if end > size:
-        # A last byte that is one past the end of the file is the same slip as one past the end of the segment.
-        if not (end == size + 1 and said is not None and room == said * row_bytes + 1):
-            policy.note(f"the file ends {count(end - size, 'byte')} before its data do", "whole events are read")
+        policy.note(f"the file ends {count(end - size, 'byte')} before its data do", "whole events are read")
         room, end = max(0, size - begin), size
     held = room // row_bytes
     if said is None:
@@ -43,9 +44,6 @@ def locate(one, row_bytes, path, policy):
         raise policy.refuse(f"holds none of its {count(said, 'event')}, only HEADER and TEXT; copy it again")
     if held < said:
         policy.note(f"$TOT is {said}, but the bytes hold {count(held, 'event')}", "those are read")
-    elif room == said * row_bytes + 1:
-        policy.note("the offset of the last byte of the data is one too large", "that byte is left")
-        end -= end > begin + said * row_bytes
     elif room > said * row_bytes:
         policy.note(f"the data hold {room} bytes where $TOT of {said} asks for {said * row_bytes}", "the rest is left")
     return begin, min(held, said), end

@@ -128,15 +128,19 @@ def _read_data_set(file, offset, size, policy):
 
 
 def _read_keywords(file, offset, text, policy):
-    """Keywords of a TEXT segment: as flowio reads them, else with doubled and at last with plain delimiters."""
+    """Keywords of a TEXT segment: as flowio reads them, else with doubled and at last with plain delimiters.
+
+    flowio takes the last character for a delimiter, and keeps some delimiters doubled that stand for themselves.
+    """
     decoded = _decode(text, policy)
     delimiter = decoded[0]
     whole = decoded.rstrip(" \0\r\n" if delimiter not in "\r\n" else " \0").endswith(delimiter)
-    readings = [lambda: _flowio_keywords(file, offset)] if whole else []
+    plain = whole and delimiter * 2 not in decoded
+    readings = [lambda: _flowio_keywords(file, offset)] if plain else []
     readings += [lambda: split_keywords(decoded), lambda: split_keywords(decoded, doubled=False)]
     for reading in readings:
         keywords = reading()
-        if _is_sound(keywords):
+        if _is_sound(keywords, delimiter):
             if reading is readings[-1]:
                 policy.note("keywords without a value stand in TEXT", "they are taken as empty")
             return keywords
@@ -152,7 +156,6 @@ def _decode(text, policy):
 
 
 def _flowio_keywords(file, offset):
-    file.seek(0)
     try:
         # flowio closes what it is given when it stops.
         with open(file.name, "rb") as own:
@@ -177,10 +180,10 @@ def split_keywords(text, doubled=True):
     return {key.strip().lower().replace("$", ""): value for key, value in zip(tokens[::2], tokens[1::2], strict=False)}
 
 
-def _is_sound(keywords):
-    """Whether the keywords name each of $PAR parameters."""
+def _is_sound(keywords, delimiter):
+    """Whether the keywords name each of $PAR parameters, and none has run into another."""
     count = _integer(keywords.get("par", ""))
-    if not count:
+    if not count or any(delimiter in name for name in keywords):
         return False
     return all(f"p{number}n" in keywords and f"p{number}b" in keywords for number in range(1, count + 1))
 

@@ -114,8 +114,8 @@ def verify_join(sums, events, at_least=0.9, suffix="-A", max_shift=50):
     misfits = _misfits(*ranks)
     if len(misfits) > max(1, MISFITS * usable):
         raise InputError(
-            f"the images of {len(misfits)} of {count(usable, 'event')} do not fit their pulse areas (event {misfits[0]} "
-            "first): some images stand in another order; number the images as the events are"
+            f"the images of {len(misfits)} of {count(usable, 'event')} do not fit their pulse areas (first that of "
+            f"event {misfits[0]}): some images stand in another order; number the images as the events are"
         )
     return Join(matches, True, misfits=misfits)
 
@@ -144,13 +144,15 @@ def _assign(r, names):
 
 def _centre(values):
     """Median and spread of each column in its first rows: enough to keep the sums of squares exact."""
+    if not len(values):
+        return np.zeros(values.shape[1]), np.full(values.shape[1], np.inf)
     head = np.asarray(values[:CHUNK], dtype=np.float64)
     head = np.where(np.isfinite(head), head, np.nan)
     empty = np.isnan(head).all(axis=0)
     middle = np.nanmedian(np.where(empty, 0.0, head), axis=0)
     spread = np.nanstd(np.where(empty, 0.0, head), axis=0)
     # A spread that is only rounding is none: the column is constant.
-    return middle, np.where(spread > 1e-9 * np.maximum(1e-300, np.abs(middle)), spread, np.inf)
+    return middle, np.where(spread > 1e-12 * np.maximum(1e-300, np.abs(middle)), spread, np.inf)
 
 
 def _standard(values, middle, spread):
@@ -203,12 +205,12 @@ def _unrelated(sums, areas, names, matches, at_least, max_shift):
     best = max(matches, key=lambda match: match.r, default=None)
     said = f"page {best.page} with {best.parameter}, r = {best.r:.3f}" if best else "none varies"
     head = f"the images do not belong to the events by their index: no page follows a pulse area (best: {said})"
-    if found := _best_shift(sums, areas, _shifts(max_shift), at_least):
-        moved = f"they fit with r = {found[1]:.3f} when the images are moved by {_words(found[0])}"
-        return f"{head}; {moved}; {_mend(found[0])}"
     for part in (2, 4, 8):
         if found := _slipped_within(sums, areas, len(sums) // part, max_shift, at_least):
             return _slipped(*found)
+    if found := _best_shift(sums, areas, _shifts(max_shift), at_least):
+        moved = f"they fit with r = {found[1]:.3f} when the images are moved by {_words(found[0])}"
+        return f"{head}; {moved}; {_mend(found[0])}"
     return (
         f"{head}, nor with a shift of up to {max_shift} events; the images stand in another order, or are of another "
         f"run; check the sample's images, or lower join.at_least from {at_least:g}"
@@ -253,7 +255,7 @@ def _slipped_within(sums, areas, first, max_shift, at_least):
     page, area = np.unravel_index(np.argmax(np.nan_to_num(r, nan=-1.0)), r.shape)
     if not r[page, area] >= at_least:
         return None
-    return _changed(sums, areas, [(page, area)], _ranks(sums, areas, [(page, area)]), max_shift, at_least)
+    return _changed(sums, areas, [(page, area)], _ranks(sums, areas, [(page, area)]), max_shift, at_least, first)
 
 
 def _ranks(sums, areas, pairs):
@@ -266,15 +268,19 @@ def _ranks(sums, areas, pairs):
     return by[0], by[1]
 
 
-def _changed(sums, areas, pairs, ranks, max_shift, at_least):
-    """(event, shift) of the first block of events that does not fit by its index but does with a shift; else None."""
+def _changed(sums, areas, pairs, ranks, max_shift, at_least, first=None):
+    """(event, shift) of the first block of events that does not fit by its index but does with a shift; else None.
+
+    first: events that are known to fit; without it most of all are taken to.
+    """
     size = max(MIN_BLOCK, -(-len(sums) // BLOCKS))
     edges = [*range(0, len(sums) - MIN_BLOCK + 1, size), len(sums)]
     blocks = [slice(*ends) for ends in zip(edges, edges[1:], strict=False)]
     r = [np.diag(correlate(ranks[0][block], ranks[1][block])) for block in blocks]
     best = np.array([np.nanmax(values, initial=-1.0) for values in r])
     pages, columns = (list(numbers) for numbers in zip(*pairs, strict=True))
-    if not len(best) or np.median(best) < STRONG_RANK:
+    known = best[: max(1, sum(block.stop <= (first or len(sums)) for block in blocks))]
+    if not len(best) or np.median(known) < STRONG_RANK:
         return None
     for block, fit in zip(blocks, best, strict=True):
         if fit >= BLOCK_FITS:
