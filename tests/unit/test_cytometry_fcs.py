@@ -250,3 +250,19 @@ def test_the_table_says_what_becomes_of_each_file(tmp_path):
         "read: "
     )
     assert table.loc["c.fcs", "lenient"].startswith("refused: is no FCS file")
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">u2"])
+def test_damage_of_any_kind_ends_in_events_or_in_a_sentence(tmp_path, kind):
+    random = np.random.default_rng(3)
+    whole = write(tmp_path / "a.fcs", EVENTS.astype(kind), P2S="x", SPILLOVER="1,C1,1").read_bytes()
+    for _ in range(400):
+        data = bytearray(whole[: random.integers(1, len(whole) + 1)] if random.random() < 0.2 else whole)
+        for place in random.integers(0, min(len(data), random.choice([58, 900])), 3):
+            data[place] = random.choice([random.integers(256), ord("0") + random.integers(10)])
+        (tmp_path / "b.fcs").write_bytes(data)
+        try:
+            fcs, events = read_fcs(tmp_path / "b.fcs")
+        except InputError:
+            continue
+        assert events.shape == (fcs.n_events, len(fcs.names))

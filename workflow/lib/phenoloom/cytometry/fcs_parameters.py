@@ -57,7 +57,7 @@ def data_type(keywords, policy):
 
 def read_parameters(keywords, version, kind, order, policy):
     """Parameters in order, with unique names. From FCS 3.2 on each may have a type of its own."""
-    number_of = int(keywords["par"])
+    number_of = int(keywords["par"].strip())
     taken, parameters = set(), []
     for number in range(1, number_of + 1):
         get = {key: keywords.get(f"p{number}{key}", "").strip() for key in "nsbrge"}
