@@ -27,6 +27,7 @@ include: "workflow/rules/quality.smk"
 include: "workflow/rules/illumination.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/profiles.smk"
+include: "workflow/rules/cytometry.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 

@@ -36,6 +36,7 @@ wildcard_constraints:
     profile="[A-Za-z0-9_-]+",
     evaluation="[A-Za-z0-9_-]+",
     plate=PATTERN,
+    sample=PATTERN,
     batch="[0-9]{4,9}",
 
 

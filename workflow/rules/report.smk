@@ -217,7 +217,7 @@ rule run_times:
     input:
         ledger="<results>/ledger.parquet",
         scores="<results>/evaluation.parquet",
-        counts=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.datasets()],
+        counts=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.plate_datasets()],
     output:
         table="<results>/run_times.parquet",
     log:
@@ -268,8 +268,8 @@ rule report:
     """One self-contained HTML page with every figure and table."""
     input:
         **figure_folders,
-        plates=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.datasets()],
-        counts=[f"<results>/{dataset}/summary/wells.parquet" for dataset in study.datasets()],
+        plates=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.plate_datasets()],
+        counts=[f"<results>/{dataset}/summary/wells.parquet" for dataset in study.plate_datasets()],
         wells=profiled("wells.parquet"),
         treatments=profiled("treatments.parquet"),
         dropped=profiled("dropped.parquet"),

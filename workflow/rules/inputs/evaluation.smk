@@ -8,6 +8,7 @@ def evaluation_options(wildcards):
 
 
 def evaluated_profiles(wildcards):
-    """The table that an evaluation takes: wells or treatments."""
+    """The table that an evaluation takes: cells, wells or treatments."""
     level = config["evaluation"][wildcards.evaluation]["level"]
-    return f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}/{level}.parquet"
+    stage = "cell_profiles" if level == "cells" else "profiles"
+    return f"<results>/{wildcards.dataset}/{stage}/{wildcards.representation}/{wildcards.profile}/{level}.parquet"

@@ -81,12 +81,29 @@ def ledgers(dataset):
             found += [f"{folder}/illumination/{plate}.ledger.parquet" for plate in plates]
         if study.pipeline(dataset):
             found += [f"{folder}/representations/cellprofiler/cells/{plate}.ledger.parquet" for plate in plates]
+    if dataset not in study.plate_datasets():
+        return found + _ledgers_of_events(dataset)
     for representation in study.representations(dataset):
         if study.entered(dataset, representation):
             level = study.level(dataset, representation)
             found.append(f"{folder}/representations/{representation}/{level}/all.ledger.parquet")
         found += [f"{folder}/profiles/{representation}/{profile}/ledger.parquet" for profile in study.profiles()]
     return found
+
+
+def _ledgers_of_events(dataset):
+    """The ledgers of a dataset of single events, or of one put together from such."""
+    folder = f"<results>/{dataset}"
+    found = []
+    for stage in ("manifests", "events"):
+        found += [f"{folder}/{stage}/{sample}.ledger.parquet" for sample in study.samples(dataset)]
+    if study.merged(dataset):
+        found.append(f"{folder}/representations/classical/cells/all.ledger.parquet")
+    return found + [
+        f"{folder}/cell_profiles/{representation}/{profile}/ledger.parquet"
+        for name, representation, profile in study.cell_combinations()
+        if name == dataset
+    ]
 
 
 def evaluations(ending):
@@ -128,7 +145,7 @@ def of_checkout(path):
 
 #: Folders with figures, by the part of the report that shows them.
 figure_folders = {
-    "plate_heatmaps": [f"<results>/figures/{dataset}/plate_heatmaps" for dataset in study.datasets()],
+    "plate_heatmaps": [f"<results>/figures/{dataset}/plate_heatmaps" for dataset in study.plate_datasets()],
     "illumination": figures("illumination"),
     "montage": figures("montage"),
     "maps": [

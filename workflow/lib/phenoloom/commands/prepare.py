@@ -22,11 +22,13 @@ def everything(config, threads=None, again=None):
     """
     from phenoloom.config.study import Study
     from phenoloom.core.words import count
+    from phenoloom.cytometry.prepare import prepare as prepare_events
     from phenoloom.illumination import frozen
     from phenoloom.ingest.prepare import prepare
 
     results = f"results/{config['study']}"
     prepare(config, results, threads=threads, again=again)
+    prepare_events(config, results, threads or os.cpu_count() or 1)
     study = Study(config, results)
     for dataset in study.image_datasets():
         shapes = {plate: study.image_shape(dataset, plate) for plate in study.plates(dataset)}

@@ -8,7 +8,12 @@ from jsonschema import Draft202012Validator
 
 from phenoloom.config.schema import study_schema, with_defaults
 from phenoloom.core.errors import InputError
+from phenoloom.cytometry.patterns import compile_pattern
+from phenoloom.metric_learning import chain as cell_chain
 from phenoloom.profiles import chain
+
+#: Blocks that only datasets of single events have.
+EVENT_KEYS = ("samples", "events", "merge")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -114,6 +119,12 @@ def _cross_check(config):
     problems = []
     for name, dataset in config["datasets"].items():
         place = f"datasets.{name}"
+        if dataset["assay"] == "cytometry":
+            problems += [f"{place}: {text}" for text in _cytometry_problems(name, dataset, config["datasets"])]
+            continue
+        problems += [f"{place}: {key} is for the assay cytometry" for key in EVENT_KEYS if dataset.get(key)]
+        if dataset["features"].get("classical") is not None:
+            problems.append(f"{place}: features.classical is for the assay cytometry")
         sources = [key for key in ("plates", "simulate") if dataset.get(key)]
         if len(sources) > 1:
             problems.append(f"{place}: give either 'plates' or 'simulate', not both")
@@ -134,7 +145,45 @@ def _cross_check(config):
     for name, steps in config["profiles"].items():
         found = {text: None for level in sorted(levels) for text in chain.problems(steps, level)}
         problems += [f"profiles.{name}: {text}" for text in found]
+    for name, steps in config["cell_profiles"].items():
+        problems += [f"cell_profiles.{name}: {text}" for text in cell_chain.problems(steps)]
     return problems
+
+
+def _cytometry_problems(name, dataset, datasets):
+    """What is wrong with a dataset of single events, or one put together from such."""
+    for key in ("plates", "simulate", "representations", "exclude_plates", "platemap_columns"):
+        if dataset.get(key):
+            yield f"{key} is for the assay plate"
+    if dataset["features"].get("cellprofiler"):
+        yield "features.cellprofiler is for the assay plate; classical features are those of single events"
+    if bool(dataset.get("samples")) == bool(dataset.get("merge")):
+        yield "give either 'samples' (images of events) or 'merge' (datasets to put together)"
+        return
+    if dataset.get("merge"):
+        for other in dataset["merge"]["datasets"]:
+            if other == name or not datasets.get(other, {}).get("samples"):
+                yield f"merge.datasets: {other!r} is no dataset with samples; they are {_with_samples(datasets)}"
+            elif datasets[other]["features"].get("classical") is None:
+                yield f"merge.datasets: {other!r} has no classical features; add features: {{classical: {{}}}} to it"
+        for other, roles in dataset["merge"]["roles"].items():
+            known = datasets.get(other, {}).get("channels") or {}
+            yield from (f"merge.roles.{other}: there is no channel {one!r}" for one in roles if one not in known)
+        return
+    for key in ("events", "channels"):
+        if not dataset.get(key):
+            yield f"missing key '{key}'"
+    if dataset.get("events"):
+        try:
+            compile_pattern(dataset["events"]["pattern"], dataset["events"]["format"])
+        except InputError as error:
+            yield str(error)
+        if dataset["events"]["format"] == "montage" and not dataset["events"]["grid"]:
+            yield "events: the format montage needs 'grid', the rows and columns of cells in a file"
+
+
+def _with_samples(datasets):
+    return ", ".join(name for name, block in datasets.items() if block.get("samples")) or "none"
 
 
 def _frozen_problems(dataset):

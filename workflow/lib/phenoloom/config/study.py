@@ -8,9 +8,13 @@ import functools
 from phenoloom.cellprofiler import batches
 from phenoloom.core.errors import InputError
 from phenoloom.core.names import encode
+from phenoloom.cytometry import samples
 from phenoloom.evaluation import plan
 from phenoloom.ingest import geometry
 from phenoloom.simulate import design
+
+#: Events of a sample, and pixels of an event's channel, for estimates before images are listed.
+EVENTS, EVENT_PIXELS = 10_000, 104 * 104
 
 
 def _once(method):
@@ -45,6 +49,46 @@ class Study:
     def image_datasets(self):
         """Datasets that have images."""
         return [name for name in self.datasets() if self.has_images(name)]
+
+    def plate_datasets(self):
+        """Datasets of wells: all that go through profiles, and not those of single events."""
+        return [name for name in self.datasets() if name not in self.event_datasets() and not self.merged(name)]
+
+    def event_datasets(self):
+        """Datasets of single events with their images."""
+        return [name for name in self.datasets() if self.dataset(name).get("samples")]
+
+    def merged(self, dataset):
+        """Names of the datasets that a dataset is put together from; none for most."""
+        return (self.dataset(dataset).get("merge") or {}).get("datasets", [])
+
+    def samples(self, dataset):
+        """Encoded names of the samples of a dataset of events, in the order of its table."""
+        return list(self._samples(dataset))
+
+    def listed_by_jobs(self):
+        """Datasets of events whose files jobs list, since `prepare` has not."""
+        return [name for name in self.event_datasets() if not self._counted(name)]
+
+    def sample_row(self, dataset, sample):
+        """Row of the table of samples of one sample, as dict of text."""
+        return self._samples(dataset)[sample]
+
+    def n_events(self, dataset, sample=None):
+        """Number of events of a sample, or of all, as `prepare` counted them; EVENTS a sample before."""
+        if self.merged(dataset):
+            return sum(self.n_events(one) for one in self.merged(dataset))
+        found = self._counted(dataset)
+        rows, columns = self.dataset(dataset)["events"]["grid"] or (1, 1)
+        chosen = [sample] if sample else self.samples(dataset)
+        return sum(found[name]["events"] * rows * columns if name in found else EVENTS for name in chosen)
+
+    def event_pixels(self, dataset):
+        """Pixels of the largest event image of a dataset, all channels."""
+        rows, columns = self.dataset(dataset)["events"]["grid"] or (1, 1)
+        found = self._counted(dataset).values()
+        largest = max((one["height"] * one["width"] for one in found), default=EVENT_PIXELS)
+        return largest // (rows * columns) * len(self.channels(dataset))
 
     def has_images(self, dataset):
         """Whether a dataset starts from images (and not only from tables that exist already)."""
@@ -127,6 +171,10 @@ class Study:
 
     def representations(self, dataset):
         """Names of the representations of a dataset: computed ones first, then those that entered as tables."""
+        if dataset in self.event_datasets():
+            return ["classical"] if self.dataset(dataset)["features"].get("classical") is not None else []
+        if self.merged(dataset):
+            return ["classical"]
         computed = ["cellprofiler"] if self.has_images(dataset) and self.pipeline(dataset) else []
         return computed + list(self.dataset(dataset).get("representations") or {})
 
@@ -142,7 +190,11 @@ class Study:
         return "cells" if block.get("folders") else block["level"]
 
     def units(self, dataset, representation):
-        """Plates of a representation, one table each; the pseudo plate `all` for tables that entered."""
+        """Plates (or samples) of a representation, one table each; the pseudo plate `all` for tables that entered."""
+        if dataset in self.event_datasets() and not self.entered(dataset, representation):
+            return self.samples(dataset)
+        if self.merged(dataset):
+            return ["all"]
         return ["all"] if self.entered(dataset, representation) else self.plates(dataset)
 
     def profiles(self):
@@ -154,14 +206,46 @@ class Study:
         chains = self.config["profiles"]
         return [
             (dataset, representation, profile)
-            for dataset in self.datasets()
+            for dataset in self.plate_datasets()
             for representation in self.representations(dataset)
             for profile in chains
         ]
 
+    def cell_combinations(self):
+        """(dataset, representation, profile) for every profile of single cells."""
+        return [
+            (dataset, representation, profile)
+            for dataset in self.datasets()
+            if dataset not in self.plate_datasets()
+            for representation in self.representations(dataset)
+            for profile in self.config["cell_profiles"]
+        ]
+
     def evaluations(self):
         """(evaluation, dataset, representation, profile) for every row of the evaluation table."""
-        return plan.combinations(self.config["evaluation"], self.combinations())
+        blocks = self.config["evaluation"]
+        of_cells = {name: block for name, block in blocks.items() if block["level"] == "cells"}
+        of_wells = {name: block for name, block in blocks.items() if name not in of_cells}
+        found = plan.combinations(of_wells, self.combinations())
+        found += plan.combinations(of_cells, self.cell_combinations())
+        order = list(blocks)
+        return sorted(found, key=lambda item: order.index(item[0]))
+
+    @_once
+    def _samples(self, dataset):
+        """Encoded sample -> its row of the table of samples."""
+        block = self.dataset(dataset)
+        if not block.get("samples"):
+            return {}
+        return {
+            encode(row["sample"]): row
+            for row in samples.sample_rows(block["samples"], block["events"]["format"], dataset)
+        }
+
+    @_once
+    def _counted(self, dataset):
+        """What `prepare` found of each sample: encoded sample -> {events, height, width, ...}; empty before it ran."""
+        return geometry.read_summary(f"{self.results}/{dataset}/manifests/summary.json")
 
     @_once
     def _plate_rows(self, dataset):

@@ -49,11 +49,34 @@ def read_plane(path, page=0):
             except (OSError, SyntaxError, ValueError) as error:
                 raise ImageError(f"{path} cannot be decoded ({_words(error)}); copy it again") from error
     with _open(path) as tiff:
-        plane = _page(tiff, path, page)
+        return _decode(_page(tiff, path, page), path)
+
+
+def read_pages(path, pages=None):
+    """Several grey planes of one file as an array (P, height, width) in their own dtype.
+
+    pages: 0-based, all by default. Raises ImageError as read_plane does, and for pages that differ in size.
+    """
+    if _is_picture(path):
+        return np.stack([read_plane(path, page) for page in (pages if pages is not None else [0])])
+    with _open(path) as tiff:
         try:
-            image = plane.asarray()
-        except Exception as error:  # decoders raise kinds of their own; every one means the same here
-            raise ImageError(f"{path} cannot be decoded ({_words(error)}); export or copy it again") from error
+            number = len(tiff.pages)
+        except Exception as error:  # damaged tags surface as any kind of error
+            raise ImageError(f"{path} has a damaged header ({_words(error)}); copy it again") from error
+        chosen = range(number) if pages is None else pages
+        planes = [_decode(_page(tiff, path, page), path) for page in chosen]
+    if len({plane.shape for plane in planes}) > 1:
+        raise ImageError(f"{path} has pages of different sizes; export it again")
+    return np.stack(planes)
+
+
+def _decode(plane, path):
+    """Pixels (height, width) of a page that was checked."""
+    try:
+        image = plane.asarray()
+    except Exception as error:  # decoders raise kinds of their own; every one means the same here
+        raise ImageError(f"{path} cannot be decoded ({_words(error)}); export or copy it again") from error
     image = np.squeeze(image)
     if image.ndim != 2 or image.shape != (plane.imagelength, plane.imagewidth):
         raise ImageError(f"{path} holds an array of shape {image.shape} where one grey plane is due")

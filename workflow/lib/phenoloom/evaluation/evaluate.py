@@ -4,6 +4,8 @@ import inspect
 
 import pandas as pd
 
+from phenoloom.evaluation.cell_neighbours import held_out_accuracy
+from phenoloom.evaluation.clustering import clusters
 from phenoloom.evaluation.control_separation import control_separation
 from phenoloom.evaluation.dose_response import dose_response
 from phenoloom.evaluation.neighbours import nsc, nscb
@@ -20,6 +22,8 @@ METRICS = {
     "activity": activity,
     "control_separation": control_separation,
     "dose_response": dose_response,
+    "clusters": clusters,
+    "held_out_accuracy": held_out_accuracy,
 }
 
 #: Keys of an evaluation's config that are no option of its metric.

@@ -72,7 +72,7 @@ def plate_rows(path, dataset=None, without=()):
     """
     path = Path(path)
     rows = []
-    for line, row in enumerate(_read(path), start=2):
+    for line, row in enumerate(read_rows(path), start=2):
         if dataset is not None and row.get("dataset") and row["dataset"] != dataset:
             continue
         row = {"batch": "1", "platemap": "", **{key: value for key, value in row.items() if key != "dataset" and value}}
@@ -132,21 +132,26 @@ def read_summary(path):
         raise InputError(f"{path} cannot be read; run `python -m phenoloom prepare` to write it again") from error
 
 
-def _read(path):
-    """Rows of a small text table as dicts with lower-case column names; short lines are filled with ''."""
+def read_rows(path, known=PLATE_COLUMNS, needed=("plate", "images")):
+    """Rows of a small text table as dicts, names of known columns in lower case; short lines are filled with ''.
+
+    needed: columns that it must have, the first of them being what a line describes. Raises InputError.
+    """
+    path = Path(path)
+    what = needed[0]
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; check 'plates' in the study's config") from error
+        raise InputError(f"{path} does not exist; check '{what}s' in the study's config") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from error
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        raise InputError(f"{path} is empty; it needs a header line and one line per plate")
+        raise InputError(f"{path} is empty; it needs a header line and one line per {what}")
     separator = max("\t;,", key=lines[0].count)
     rows = list(csv.reader(lines, delimiter=separator))
-    header = [name.strip().lower() if name.strip().lower() in PLATE_COLUMNS else name.strip() for name in rows[0]]
-    missing = [name for name in ("plate", "images") if name not in header]
+    header = [name.strip().lower() if name.strip().lower() in known else name.strip() for name in rows[0]]
+    missing = [name for name in needed if name not in header]
     if missing:
         raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(header)}")
     return [dict(zip(header, [cell.strip() for cell in row] + [""] * len(header), strict=False)) for row in rows[1:]]

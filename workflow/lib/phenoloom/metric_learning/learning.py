@@ -65,7 +65,7 @@ def starting_components(values, codes, n_out):
         discriminant = LinearDiscriminantAnalysis().fit(values, codes).scalings_
         first = np.linalg.qr(discriminant)[0].T[:n_out]
     left = centred - centred @ first.T @ first
-    _, _, axes = np.linalg.svd(left, full_matrices=True)
+    axes = np.linalg.eigh(left.T @ left)[1].T[::-1]
     return with_fixed_signs(np.vstack([first, axes])[:n_out])
 
 

@@ -1,0 +1,85 @@
+"""Datasets put together: features under the roles of their channels, and those that all of them have."""
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from phenoloom.core.errors import InputError
+from phenoloom.core.tables import feature_columns, metadata_columns, stream_table
+
+#: Features between two channels that depend on their order.
+DIRECTED = ("_Manders",)
+
+#: Rows written at a time.
+ROWS = 50_000
+
+
+def renamed(feature, roles):
+    """Name of a feature with its channels replaced by their roles; None where one of them has none.
+
+    roles: {channel: role or None} of all channels. What is the same for (a, b) and (b, a) names the roles in
+    alphabetical order.
+
+    >>> renamed("Cells_Correlation_Correlation_Ch4_Ch3", {"Ch3": "BF", "Ch4": "DNA"})
+    'Cells_Correlation_Correlation_BF_DNA'
+    >>> renamed("Cells_AreaShape_Area_Ch4", {"Ch3": "BF", "Ch4": "DNA"})
+    'Cells_AreaShape_Area_DNA'
+    """
+    pairs = [(one, other) for one in roles for other in roles if feature.endswith(f"_{one}_{other}")]
+    singles = [(one,) for one in roles if feature.endswith(f"_{one}")]
+    if not (pairs or singles):
+        return None
+    channels = max(pairs or singles, key=lambda names: sum(map(len, names)))
+    found = [roles[name] for name in channels]
+    if None in found:
+        return None
+    stem = feature.removesuffix("_" + "_".join(channels))
+    return "_".join([stem, *(found if stem.endswith(DIRECTED) else sorted(found))])
+
+
+def merge(path, tables, channels, roles, apart, ledger, origin=None):
+    """Write one table of all cells with the features that every dataset has.
+
+    tables: {dataset: paths of its samples}. channels: {dataset: names}. roles: {dataset: {channel: role}}; a dataset
+    without any keeps the names of its channels. apart: metadata whose values get the name of the dataset. Metadata that
+    a dataset lacks is empty. Features that not all have go to the ledger, counted by dataset. Raises InputError when
+    none is left.
+    """
+    names = {
+        dataset: _names(paths[0], {one: _role(one, roles.get(dataset)) for one in channels[dataset]})
+        for dataset, paths in tables.items()
+    }
+    first, *others = (list(known.values()) for known in names.values())
+    common = [name for name in first if all(name in known for known in others)]
+    if not common:
+        raise InputError(
+            f"the datasets {', '.join(tables)} have no feature in common; "
+            "give their channels common roles in merge.roles"
+        )
+    for dataset, known in names.items():
+        if lost := len(known) - len(common):
+            ledger.add("features that not every dataset has", unit="feature", count=lost, dataset=dataset)
+    every = [one for paths in tables.values() for one in paths]
+    metadata = list(dict.fromkeys(name for one in every for name in metadata_columns(pq.read_schema(one).names)))
+    with stream_table(path, origin) as write:
+        for dataset, paths in tables.items():
+            for one in paths:
+                for batch in pq.ParquetFile(one).iter_batches(ROWS):
+                    frame = batch.to_pandas().rename(columns=names[dataset])
+                    for name in (f"Metadata_{one}" for one in apart):
+                        if name in frame:
+                            frame[name] = [None if pd.isna(text) else f"{dataset}: {text}" for text in frame[name]]
+                    missing = [name for name in metadata if name not in frame]
+                    frame[missing] = None
+                    frame[missing] = frame[missing].astype("string")
+                    write(frame[[*metadata, *common]])
+
+
+def _role(channel, roles):
+    """Role of a channel; its own name where its dataset has no roles, None where it has none among them."""
+    return roles.get(channel) if roles else channel
+
+
+def _names(path, roles):
+    """{feature: its name under the roles} of the features of a table that have one."""
+    found = {feature: renamed(feature, roles) for feature in feature_columns(pq.read_schema(path))}
+    return {feature: name for feature, name in found.items() if name}
