@@ -1,5 +1,7 @@
 """Events in chunks: how many at a time, and which pixels of a canvas are image and not padding."""
 
+import mmap
+
 import numpy as np
 
 #: Pixels of one channel in a chunk: few enough to stay in a processor's cache, enough to hide Python's cost.
@@ -7,10 +9,16 @@ PIXELS = 1 << 18
 
 
 def chunks(stack, size=None):
-    """Slices over the events of a stack (N, C, H, W), in order."""
+    """Slices over the events of a stack (N, C, H, W), in order.
+
+    Pages of a memory-mapped stack are given back after each chunk: those that were read would count as memory of this
+    process, and a scheduler would stop it for the size of its file.
+    """
     size = size or max(1, PIXELS // max(1, stack.shape[-2] * stack.shape[-1]))
     for start in range(0, len(stack), size):
         yield slice(start, min(start + size, len(stack)))
+        if isinstance(stack, np.memmap) and isinstance(stack.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            stack.base.madvise(mmap.MADV_DONTNEED)
 
 
 def inside_frames(frames, shape):

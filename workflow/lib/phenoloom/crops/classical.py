@@ -188,9 +188,10 @@ def _measure(images, channels, options, inside, thresholds):
     """Name -> (n,) for one chunk (n, C, H, W) float32, which is changed."""
     broken = ~np.isfinite(images).all(axis=(2, 3))
     images[broken] = 0
-    signals, masks = np.empty_like(images), np.empty(images.shape, bool)
+    signals, masks = images.copy() if options.contrast else images, np.empty(images.shape, bool)
     for c, channel in enumerate(channels):
-        signals[:, c] = signal_of(images[:, c], options.contrast.get(channel, "bright"))
+        if channel in options.contrast:
+            signals[:, c] = signal_of(images[:, c], options.contrast[channel])
         if options.threshold == "sample_otsu":
             cut = np.full(len(images), np.inf if thresholds is None else thresholds[c], np.float32)
         else:
@@ -202,8 +203,7 @@ def _measure(images, channels, options, inside, thresholds):
         reference = channels.index(options.mask_channel)
         masks = np.broadcast_to(masks[:, [reference]], masks.shape)
         broken = broken | broken[:, [reference]]
-    signals *= masks
-    np.maximum(signals, 0, out=signals)
+    signals = np.where(masks & (signals > 0), signals, 0)
 
     found, centroids = {}, np.full((*images.shape[:2], 2), np.nan)
     for c, channel in enumerate(channels):

@@ -17,12 +17,11 @@ def correlation_features(images, masks, signals):
     """
     events, number = images.shape[:2]
     flat = images.reshape(events, number, -1)
-    mask = masks.reshape(events, number, -1).astype(float)
-    signal = signals.reshape(events, number, -1).astype(float)
+    mask = masks.reshape(events, number, -1).astype(np.float32)
+    signal = signals.reshape(events, number, -1)
     pearson = _pearson(flat, mask)
-    product = signal @ signal.transpose(0, 2, 1)
+    product, shared = _products(signal, np.concatenate([signal, mask], axis=1), 2)
     energy = np.einsum("ncc->nc", product)
-    shared = signal @ mask.transpose(0, 2, 1)
     own = np.einsum("ncc->nc", shared)
     found = {}
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -42,33 +41,36 @@ def _pearson(flat, mask):
     """
     values = _standardised(flat)
     masked = values * mask
-    turned_mask = mask.transpose(0, 2, 1)
-
-    def over_union(first, first_masked):
-        # [a, b]: sum over the union of a quantity of channel a
-        own = np.einsum("ncp,ncp->nc", first, mask)[:, :, None]
-        return own + (first - first_masked) @ turned_mask
-
-    count = over_union(np.ones_like(mask), mask)
-    total = over_union(values, masked)
-    square = over_union(values * values, masked * values)
-    half = masked @ values.transpose(0, 2, 1)
-    product = half + half.transpose(0, 2, 1) - masked @ masked.transpose(0, 2, 1)
+    beyond = values - masked
+    # [b, a]: sums of channel a over the mask of b, outside that of a
+    parts = _products(mask, np.concatenate([1 - mask, beyond, np.square(beyond)], axis=1), 3)
+    count, total, square = (
+        np.einsum("ncp->nc", inside, dtype=float)[:, :, None] + part.transpose(0, 2, 1)
+        for inside, part in zip((mask, masked, np.square(masked)), parts, strict=True)
+    )
+    half, both = _products(masked, np.concatenate([values, masked], axis=1), 2)
+    product = half + half.transpose(0, 2, 1) - both
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = square - np.square(total) / count
         covariance = product - total * total.transpose(0, 2, 1) / count
-        usable = (count > 2.5) & (spread > 1e-12 * square)
+        usable = (count > 2.5) & (spread > 1e-6 * square)
         usable &= usable.transpose(0, 2, 1)
         found = covariance / np.sqrt(spread * spread.transpose(0, 2, 1))
     return np.where(usable, np.clip(found, -1, 1), np.nan)
 
 
+def _products(left, right, parts):
+    """`parts` arrays (n, C, C) float64: sums over pixels of left (n, C, P) times each part of right (n, parts C, P)."""
+    return np.split((left @ right.transpose(0, 2, 1)).astype(float), parts, axis=2)
+
+
 def _standardised(flat):
-    """Channels (n, C, P) with mean 0 and standard deviation 1 over all pixels, 0 where they are constant."""
-    centred = flat - flat.mean(axis=2, keepdims=True, dtype=float)
+    """Channels (n, C, P) float32 with mean 0 and standard deviation 1 over all pixels, 0 where they are constant."""
+    centred = flat - flat.mean(axis=2, keepdims=True, dtype=float).astype(np.float32)
     spread = np.sqrt(np.einsum("ncp,ncp->nc", centred, centred) / flat.shape[2])[:, :, None]
     constant = flat.max(axis=2, keepdims=True) == flat.min(axis=2, keepdims=True)
-    return np.where(constant, 0, centred / np.where(spread > 0, spread, 1))
+    centred *= np.divide(1, spread, out=np.zeros_like(spread), where=~constant & (spread > 0))
+    return centred
 
 
 def distance_features(centroids):

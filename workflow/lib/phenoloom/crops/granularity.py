@@ -26,10 +26,13 @@ def _dilated_sum(eroded, width):
     """(n,) sums of images (n, h, w) dilated by a square of `width` pixels, on the canvas they were eroded from."""
     if not eroded.size:
         return np.zeros(len(eroded))
+    events, height, breadth = eroded.shape
     margin = width - 1
-    padded = np.pad(eroded, ((0, 0), (margin, margin), (0, 0)))
+    padded = np.zeros((events, height + 2 * margin, breadth), np.float32)
+    padded[:, margin:-margin] = eroded
     tall = _window(padded, width, 1, np.maximum)
-    padded = np.pad(tall, ((0, 0), (0, 0), (margin, margin)))
+    padded = np.zeros((events, tall.shape[1], breadth + 2 * margin), np.float32)
+    padded[:, :, margin:-margin] = tall
     return _window(padded, width, 2, np.maximum).sum(axis=(1, 2), dtype=float)
 
 

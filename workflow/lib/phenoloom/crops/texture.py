@@ -32,45 +32,37 @@ def texture_features(image, mask, distances=(1, 3), levels=16):
     NaN where the mask holds fewer than two grey values, or no pair at one of the angles; Correlation also where one
     angle sees a single level. Source: Haralick et al. 1973, doi:10.1109/TSMC.1973.4309314.
     """
-    grey, usable = grey_levels(image, mask, levels)
+    margin = ((0, 0), (max(distances),) * 2, (max(distances),) * 2)
+    here = np.flatnonzero(np.pad(mask, margin))
+    owner, grey, usable = grey_levels(image, mask, levels)
+    canvas = np.full((len(image), *(length + 2 * max(distances) for length in image.shape[1:])), levels, np.uint8)
+    canvas.ravel()[here] = grey
+    first = (owner * levels + grey) * (levels + 1)
     found = {}
     for distance in distances:
-        pairs = np.stack([cooccurrences(grey, distance * dy, distance * dx, levels) for dy, dx in ANGLES])
-        measures = haralick(pairs.reshape(-1, levels, levels)).reshape(len(ANGLES), len(image), -1).mean(axis=0)
+        pairs = []
+        for dy, dx in ANGLES:
+            second = canvas.ravel()[here + distance * (dy * canvas.shape[2] + dx)]
+            counts = np.bincount(first + second, minlength=len(image) * levels * (levels + 1))
+            counts = counts.reshape(len(image), levels, levels + 1)[:, :, :levels]
+            pairs.append(counts + counts.transpose(0, 2, 1))
+        measures = haralick(np.concatenate(pairs)).reshape(len(ANGLES), len(image), -1).mean(axis=0)
         measures[~usable] = np.nan
         found |= {f"Texture_{name}_{distance}": column for name, column in zip(NAMES, measures.T, strict=True)}
     return found
 
 
 def grey_levels(image, mask, levels):
-    """((n, H, W) uint8 grey levels from 0, `levels` outside the mask; (n,) whether the mask holds two values)."""
-    low = image.min(axis=(1, 2), where=mask, initial=np.inf)
-    high = image.max(axis=(1, 2), where=mask, initial=-np.inf)
+    """(event of each pixel of the masks, its grey level from 0, (n,) whether the mask holds two values), in order."""
+    owner = np.repeat(np.arange(len(image)), np.count_nonzero(mask, axis=(1, 2)))
+    values = image.ravel()[np.flatnonzero(mask)]
+    filled, first = np.unique(owner, return_index=True)
+    low, high = np.zeros(len(image), np.float32), np.zeros(len(image), np.float32)
+    if len(filled):
+        low[filled], high[filled] = np.minimum.reduceat(values, first), np.maximum.reduceat(values, first)
     usable = high > low
-    start = np.where(usable, low, 0)[:, None, None]
-    factor = levels / np.where(usable, high - low, 1)[:, None, None]
-    grey = np.clip((image - start) * factor, 0, levels - 1).astype(np.uint8)
-    grey[~mask] = levels
-    return grey, usable
-
-
-def cooccurrences(grey, dy, dx, levels):
-    """(n, levels, levels) counts of the grey levels of pixels and of those `dy` rows and `dx` columns away, both ways.
-
-    grey: (n, H, W) with `levels` where a pixel does not count.
-    """
-    _, height, width = grey.shape
-    rows, columns = abs(dy), abs(dx)
-    here = grey[:, max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
-    there = grey[:, max(0, dy) : height - max(0, -dy), max(0, dx) : width - max(0, -dx)]
-    if height <= rows or width <= columns:
-        return np.zeros((len(grey), levels, levels), np.int64)
-    first, second = here.ravel(), there.ravel()
-    found = np.flatnonzero((first < levels) & (second < levels))
-    code = (found // here[0].size) * levels + first[found]
-    code = code * levels + second[found]
-    counts = np.bincount(code, minlength=len(grey) * levels**2).reshape(-1, levels, levels)
-    return counts + counts.transpose(0, 2, 1)
+    factor = (levels / np.where(usable, high - low, 1)).astype(np.float32)
+    return owner, np.minimum((values - low[owner]) * factor[owner], levels - 1).astype(np.uint8), usable
 
 
 @functools.lru_cache(maxsize=4)
@@ -124,27 +116,34 @@ def _entropy(shares):
 def gradient_features(image, mask):
     """name -> (n,) sharpness of images (n, H, W) inside masks (n, H, W); NaN where the mask is empty.
 
-    The gradient is that of central differences, one-sided at the canvas border. MeanMagnitude and StdMagnitude are of
-    its length; Sharpness is the sum of its square over the sum of squared pixels, which brightness does not change (NaN
-    where all pixels are 0); LaplaceVariance is the variance of the sum of second differences.
+    The gradient is that of central differences; the canvas goes on beyond its border as it ends. MeanMagnitude and
+    StdMagnitude are of its length; Sharpness is the sum of its square over the sum of squared pixels, which brightness
+    does not change (NaN where all pixels are 0); LaplaceVariance is the variance of the sum of second differences.
     """
-    if min(image.shape[1:]) < 2:
-        image = np.pad(image, ((0, 0), (0, 1), (0, 1)), mode="edge")
-        mask = np.pad(mask, ((0, 0), (0, 1), (0, 1)))
-    down, across = np.gradient(image, axis=(1, 2))
-    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    laplace = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:] - 4 * image
-    square = np.where(mask, np.square(down) + np.square(across), 0)
     area = np.count_nonzero(mask, axis=(1, 2))
+    filled = np.flatnonzero(area)
+    first = (np.cumsum(area) - area)[filled]
+
+    def total(values):
+        """Sum per event of one value per pixel of the masks, in order; NaN for an empty mask."""
+        sums = np.full(len(image), np.nan)
+        if len(filled):
+            sums[filled] = np.add.reduceat(values, first, dtype=float)
+        return sums
+
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    here = np.flatnonzero(np.pad(mask, ((0, 0), (1, 1), (1, 1))))
+    width = padded.shape[2]
+    flat = padded.ravel()
+    centre, up, down, left, right = (flat[here + step] for step in (0, -width, width, -1, 1))
+    square = (np.square(down - up) + np.square(right - left)) / 4
     number = np.where(area > 0, area, np.nan)
-    steepness = square.sum(axis=(1, 2), dtype=float)
-    mean = np.sqrt(square).sum(axis=(1, 2), dtype=float) / number
-    bend = np.where(mask, laplace, 0)
-    level = bend.sum(axis=(1, 2), dtype=float) / number
-    energy = np.square(np.where(mask, image, 0)).sum(axis=(1, 2), dtype=float)
+    mean = total(np.sqrt(square)) / number
+    steepness, energy = total(square), total(np.square(centre))
+    bend = up + down + left + right - 4 * centre
     return {
         "Gradient_MeanMagnitude": mean,
         "Gradient_StdMagnitude": np.sqrt(np.maximum(steepness / number - np.square(mean), 0)),
         "Gradient_Sharpness": np.divide(steepness, energy, out=np.full(len(image), np.nan), where=energy > 0),
-        "Gradient_LaplaceVariance": np.square(bend).sum(axis=(1, 2), dtype=float) / number - np.square(level),
+        "Gradient_LaplaceVariance": total(np.square(bend)) / number - np.square(total(bend) / number),
     }
