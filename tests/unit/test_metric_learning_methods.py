@@ -108,8 +108,8 @@ def test_stochastic_ascent_agrees_with_scikit_learn(digits):
     values, held = values / unit, held / unit
     start = starting_components(values, codes, 20)
     exact = neighbourhood_components.fit_exact(values, codes, start)
-    found = neighbourhood_components.fit_stochastic(values, codes, start, steps=200, seed=1)
-    few = neighbourhood_components.fit_stochastic(values, codes, start, steps=200, references=500, seed=1)
+    found = neighbourhood_components.fit_stochastic(values, codes, start, seed=1)
+    few = neighbourhood_components.fit_stochastic(values, codes, start, batch_size=250, references=500, seed=1)
     score = functools.partial(neighbourhood_components.neighbourhood_score, values, codes)
     assert score(start) < 0.9
     assert score(found) > score(exact) - 0.01

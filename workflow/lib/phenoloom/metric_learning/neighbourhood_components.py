@@ -12,6 +12,9 @@ from phenoloom.metric_learning.objectives import leave_one_out_softmax, limited_
 #: Up to as many cells the objective is climbed exactly, with all pairs in memory.
 EXACT_CELLS = 2_000
 
+#: Share of the earlier gradients in the direction of a stochastic step.
+MOMENTUM = 0.9
+
 
 def neighbourhood_loss(values, codes, dtype=torch.float64):
     """Loss for `objectives`: minus the expected number of cells whose random neighbour has their class."""
@@ -43,40 +46,41 @@ def fit_exact(values, codes, start, max_iter=50, threads=1):
 
 
 def fit_stochastic(
-    values, codes, start, steps=500, batch_size=512, references=8192, learning_rate=0.02, seed=0, threads=1
+    values, codes, start, steps=300, batch_size=512, references=8192, learning_rate=0.05, seed=0, threads=1
 ):
-    """Components (n_out, d) by stochastic ascent with Adam: in each step a batch of cells asks for neighbours.
+    """Components (n_out, d) by stochastic ascent: in each step a batch of cells asks for neighbours.
 
     references: of how many random cells the neighbours are, drawn anew in each step; with all cells the gradient is an
-    unbiased draw of the exact one. The rate falls to zero along a cosine. Single precision.
-    The same seed and number of threads give the same bytes. learning_rate: relative to the mean size of the entries of
-    `start`, so that the unit of the features does not matter.
+    unbiased draw of the exact one. A step goes along the mean gradient of the last steps and has the length
+    learning_rate, relative to that of `start`, falling to zero along a cosine. Steps scaled entry by entry, as
+    Adam's, let noise features grow as fast as those that matter. Single precision.
+    The same seed and number of threads give the same bytes.
     """
     rng = np.random.default_rng(seed)
     values = torch.as_tensor(np.asarray(values, dtype=np.float32))
     codes = torch.as_tensor(np.asarray(codes))
-    n = len(values)
     components = torch.tensor(np.asarray(start, dtype=np.float32), requires_grad=True)
-    rate = learning_rate * float(components.detach().square().sum(dim=1).mean().sqrt())
-    optimiser = torch.optim.Adam([components], lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    waiting = np.empty(0, dtype=np.int64)
+    direction = torch.zeros_like(components)
+    length = learning_rate * float(components.detach().norm())
     with limited_threads(threads):
-        for _ in range(steps):
-            if len(waiting) < min(batch_size, n):
-                waiting = np.append(waiting, rng.permutation(n))
-            asking, waiting = waiting[:batch_size], waiting[batch_size:]
-            others = np.setdiff1d(rng.permutation(n)[:references], asking)
-            known = np.concatenate([asking, others])
+        for step in range(steps):
+            batch, others = _drawn(len(values), batch_size, references, rng)
+            known = np.concatenate([batch, others])
             embedded = values[known] @ components.T
-            picked = leave_one_out_softmax(embedded[: len(asking)], embedded, torch.arange(len(asking)))
-            same = codes[asking][:, None] == codes[known][None, :]
-            loss = -(picked * same).sum() / len(asking)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+            picked = leave_one_out_softmax(embedded[: len(batch)], embedded, torch.arange(len(batch)))
+            same = codes[batch][:, None] == codes[known][None, :]
+            (gradient,) = torch.autograd.grad(-(picked * same).sum() / len(batch), components)
+            direction = MOMENTUM * direction + (1 - MOMENTUM) * gradient
+            falling = 0.5 * (1 + np.cos(np.pi * step / steps))
+            with torch.no_grad():
+                components -= length * falling * direction / direction.norm().clamp_min(1e-30)
     return components.detach().numpy().astype(np.float64)
+
+
+def _drawn(n, batch_size, references, rng):
+    """(batch, others): positions of the cells that ask, and of further ones that may be their neighbours."""
+    order = rng.permutation(n)
+    return order[:batch_size], order[batch_size : max(batch_size, references)]
 
 
 def fit_neighbourhood_components(
@@ -85,10 +89,10 @@ def fit_neighbourhood_components(
     start,
     solver="auto",
     max_iter=50,
-    steps=500,
+    steps=300,
     batch_size=512,
     references=8192,
-    learning_rate=0.02,
+    learning_rate=0.05,
     seed=0,
     threads=1,
 ):
