@@ -1,4 +1,4 @@
-"""Cell-cycle phases of an imaging cytometer: a learned metric finds them in new cells, not so when they are shuffled."""
+"""Cell-cycle phases of an imaging cytometer: a learned metric finds them in new cells, but no shuffled ones."""
 
 import hashlib
 
