@@ -25,10 +25,10 @@ def test_a_killed_head_the_same_command_cancels_its_jobs_and_goes_on(study, undi
     head.waits_for(lambda: head.finished("cellprofiler"), 600, "a job of cellprofiler has finished")
     orphan = head.running("train_stand_in")["id"]
     at = head.kill()
+    first = head.run()
     second = study.submit(*TARGETS).finish()
 
     assert cluster.show_job(orphan)["JobState"] == "CANCELLED"
-    first = head.run()
     ends = [_time(cluster.show_job(number)["EndTime"]) for number in numbers(first)]
     begins = [_time(cluster.show_job(number)["SubmitTime"]) for number in numbers(second)]
     assert max(ends) <= min(begins)

@@ -13,8 +13,9 @@ from phenoloom.core.code import LIBRARY
 from phenoloom.core.ledger import read_ledgers
 from phenoloom.core.provenance import read_origin
 from phenoloom.core.tables import read_table, write_table
-from phenoloom.evaluation.evaluate import METRICS, evaluate, evaluation_table, options_of, summary_table
+from phenoloom.evaluation.evaluate import METRICS, evaluate, options_of
 from phenoloom.evaluation.results import COLUMNS
+from phenoloom.evaluation.table import evaluation_table, summary_table
 
 SCRIPTS = LIBRARY.parent / "scripts"
 
@@ -42,6 +43,7 @@ def wells(seed=0):
             "Metadata_Concentration": doses,
             "Metadata_Unit": "uM",
             "Metadata_MoA": moas,
+            "Metadata_Label": moas,
             "Metadata_Control": controls,
         }
     )
@@ -53,7 +55,7 @@ def test_the_schema_names_the_options_of_each_metric_and_their_defaults(schema, 
     block = {"any": {"metric": metric}}
     assert Draft202012Validator(schema).is_valid(block)
     full = with_defaults(block, schema)["any"]
-    assert full.pop("level") in ("wells", "treatments") and full.pop("of") == [] and full.pop("metric") == metric
+    assert full.pop("level") in ("cells", "wells", "treatments") and full.pop("of") == [] and full.pop("metric") == metric
     assert full == {name: list(one) if isinstance(one, tuple) else one for name, one in options_of(metric).items()}
 
 

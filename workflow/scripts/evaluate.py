@@ -2,7 +2,8 @@
 
 from phenoloom.core.job import job
 from phenoloom.core.tables import read_table, write_arrow
-from phenoloom.evaluation.evaluate import evaluate, summary_table
+from phenoloom.evaluation.evaluate import evaluate
+from phenoloom.evaluation.table import summary_table
 
 
 def main(snakemake):

@@ -3,7 +3,7 @@
 from phenoloom.core.files import write_text
 from phenoloom.core.job import job
 from phenoloom.core.tables import read_table, write_arrow
-from phenoloom.evaluation.evaluate import evaluation_table
+from phenoloom.evaluation.table import evaluation_table
 
 
 def main(snakemake):

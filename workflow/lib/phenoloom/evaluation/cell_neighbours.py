@@ -12,8 +12,7 @@ from phenoloom.core.words import count
 from phenoloom.evaluation.intervals import permutation_pvalue
 from phenoloom.evaluation.results import Result, row
 from phenoloom.evaluation.units import choose, text, units
-from phenoloom.metric_learning.splits import TEST, TRAIN, stratified_sample, stream
-from phenoloom.metric_learning.steps import SPLIT
+from phenoloom.metric_learning.splits import SPLIT, TEST, TRAIN, stratified_sample, stream
 
 _TRANSDUCTIVE = (
     "transductive: cross-validation in {} parts, since no cell was held out of the embedding; a learned metric has "

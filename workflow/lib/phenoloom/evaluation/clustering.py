@@ -17,8 +17,7 @@ from phenoloom.core.errors import InputError
 from phenoloom.core.words import count
 from phenoloom.evaluation.results import Result, row
 from phenoloom.evaluation.units import choose, text, units
-from phenoloom.metric_learning.splits import stratified_sample, stream
-from phenoloom.metric_learning.steps import transductive
+from phenoloom.metric_learning.splits import stratified_sample, stream, transductive
 
 #: Cells between which the silhouette is computed: all pairs of them.
 SILHOUETTE_CELLS = 2_000

@@ -2,15 +2,12 @@
 
 import inspect
 
-import pandas as pd
-
 from phenoloom.evaluation.cell_neighbours import held_out_accuracy
 from phenoloom.evaluation.clustering import clusters
 from phenoloom.evaluation.control_separation import control_separation
 from phenoloom.evaluation.dose_response import dose_response
 from phenoloom.evaluation.neighbours import nsc, nscb
 from phenoloom.evaluation.replicability import percent_matching, percent_replicating
-from phenoloom.evaluation.results import COLUMNS
 from phenoloom.evaluation.retrieval import activity, mean_average_precision
 
 METRICS = {
@@ -44,19 +41,3 @@ def options_of(metric):
     """Options of a metric and their defaults, without table and seed."""
     parameters = inspect.signature(METRICS[metric]).parameters
     return {name: item.default for name, item in parameters.items() if name not in ("table", "seed")}
-
-
-def summary_table(result, dataset, representation, profile, evaluation, metric, level):
-    """The summary of a Result as rows of the evaluation table (see results.COLUMNS)."""
-    where = {"dataset": dataset, "representation": representation, "profile": profile}
-    where |= {"evaluation": evaluation, "metric": metric, "level": level}
-    return pd.DataFrame([{**where, **item} for item in result.summary], columns=COLUMNS)
-
-
-def evaluation_table(summaries):
-    """All summaries as one table, sorted by evaluation and profile; rows of one summary keep their order."""
-    filled = [frame for frame in summaries if len(frame)]
-    if not filled:
-        return pd.DataFrame(columns=COLUMNS)
-    keys = ["evaluation", "dataset", "representation", "profile"]
-    return pd.concat(filled, ignore_index=True)[COLUMNS].sort_values(keys, kind="stable").reset_index(drop=True)

@@ -9,7 +9,14 @@ from phenoloom.core.errors import InputError
 from phenoloom.core.tables import METADATA, metadata_columns
 from phenoloom.profiles.annotation import as_text
 
+#: Where a cell stands: it was fitted on, held out, or (transductive) fitted on like all others.
+SPLIT = "Metadata_Split"
 TRAIN, TEST, ALL = "train", "test", "all"
+
+
+def transductive(metadata):
+    """Whether the cells were themselves fitted on: Metadata_Split is `all`."""
+    return SPLIT in metadata and bool((metadata[SPLIT] == ALL).all())
 
 
 def stream(seed, name):

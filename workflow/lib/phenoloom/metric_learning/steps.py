@@ -16,7 +16,7 @@ from phenoloom.metric_learning.reduction import fit_pca
 from phenoloom.metric_learning.scaling import fit_scale, scaled
 from phenoloom.metric_learning.selection import dropped_features
 from phenoloom.metric_learning.splits import (
-    ALL,
+    SPLIT,
     TEST,
     assigned,
     column,
@@ -27,8 +27,6 @@ from phenoloom.metric_learning.splits import (
 )
 from phenoloom.metric_learning.transform import Transform, apply, values_of
 from phenoloom.profiles.dropped import Dropped
-
-SPLIT = "Metadata_Split"
 
 
 @dataclass(frozen=True)
@@ -168,11 +166,6 @@ def tell_incomplete(metadata, complete, ledger, dropped):
         dropped.add("cell", "", "cell_profile", reason, plate, number)
         where = {"plate": plate} if plate else {}
         ledger.add(f"{count(number, 'cell')} left out: {reason}", unit="cell", count=number, **where)
-
-
-def transductive(metadata):
-    """Whether the cells were themselves fitted on: Metadata_Split is `all`."""
-    return SPLIT in metadata and bool((metadata[SPLIT] == ALL).all())
 
 
 def _features(table):

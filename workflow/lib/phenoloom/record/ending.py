@@ -4,6 +4,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+from phenoloom.core.files import full_disk
 from phenoloom.record.events import command, read_run, read_runs
 from phenoloom.record.failures import failures, message, write_failures
 
@@ -16,18 +17,18 @@ def finish(results, events, config, codes):
     """
     if events is None:  # it ended before it started
         return
-    with _only_a_warning("the list of what failed"):
-        list_failures(results, read_run(events), command())
+    list_failures(results, read_run(events), command())
     with _only_a_warning("the study's provenance"):
         write_record(results, config, codes, read_runs(results) or [read_run(events)])
 
 
 def list_failures(results, run, again):
-    """Write `provenance/failures.tsv` and print what failed; return the Failures. again: the command that continues."""
+    """Print what failed and write `provenance/failures.tsv`; return the Failures. again: the command that continues."""
     found, table = failures(run), Path(results) / "provenance" / "failures.tsv"
-    write_failures(table, found)
     if found:
         print(f"\n{message(run, found, table, again)}", file=sys.stderr)
+    with _only_a_warning("the list of what failed"):  # a full disk may be what failed
+        write_failures(table, found)
     return found
 
 
@@ -43,7 +44,7 @@ def _only_a_warning(what):
     try:
         yield
     except Exception as error:  # whatever it is, the run is no worse for it
-        reason = f"{error}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        reason = full_disk(error) or (f"{error}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}")
         print(
             f"warning: {what} could not be written ({reason}); the results are as they are without it", file=sys.stderr
         )

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from phenoloom.core.names import decode
 
 #: Wildcards of the workflow; others become columns at the end.
-WILDCARDS = ("dataset", "plate", "batch", "channel", "representation", "profile", "evaluation")
+WILDCARDS = ("dataset", "plate", "sample", "batch", "channel", "representation", "profile", "evaluation")
 RESOURCES = ("mem_mb", "runtime", "gpu")
 JOB_COLUMNS = (
     *("run", "job", "rule", *WILDCARDS, "state", "attempts", "threads", *RESOURCES),
