@@ -75,6 +75,10 @@ class Run:
             "scikit-learn",
             "pycytominer",
             "copairs",
+            "scanpy",
+            "igraph",
+            "torch",
+            "FlowIO",
         )
 
     def origin(self, **more):
