@@ -123,7 +123,10 @@ class Study:
         passed = {"submitted": [], "finished": [], "end": []}
         for run in self.runs():
             for line in filter(None, run.path.read_text(encoding="utf-8").splitlines()):
-                event = json.loads(line)
+                try:
+                    event = json.loads(line)
+                except ValueError:  # cut off where the disk was full
+                    continue
                 job = run.jobs.get(str(event.get("jobid")), {})
                 if event["time"] > at and (event["event"] == "end" or job.get("rule") == rule):
                     passed.setdefault(event["event"], []).append(event["time"] - at)
