@@ -9,6 +9,7 @@ from phenoloom.cytometry.samples import sample_metadata
 
 def main(snakemake):
     with job(snakemake) as run:
+        run.ledger.where["plate"] = run.wildcards["sample"]
         build_sample(
             pq.read_table(snakemake.input.manifest),
             sample_metadata(run.wildcards["dataset"], snakemake.params.row),

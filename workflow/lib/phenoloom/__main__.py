@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from phenoloom.commands import failures, freeze, plan, prepare, rate, reference, retry, run
+from phenoloom.commands import failures, fcs, freeze, plan, prepare, rate, reference, retry, run
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import full_disk
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "freeze": freeze,
     "rate": rate,
     "plan": plan,
+    "fcs": fcs,
     "reference": reference,
 }
 

@@ -8,7 +8,9 @@ from jsonschema import Draft202012Validator
 
 from phenoloom.config.schema import study_schema, with_defaults
 from phenoloom.core.errors import InputError
-from phenoloom.cytometry.patterns import compile_pattern
+from phenoloom.cytometry.patterns import metadata_fields
+from phenoloom.cytometry.samples import name_problem
+from phenoloom.ingest.filenames import channel_key
 from phenoloom.metric_learning import chain as cell_chain
 from phenoloom.profiles import chain
 
@@ -169,17 +171,70 @@ def _cytometry_problems(name, dataset, datasets):
         for other, roles in dataset["merge"]["roles"].items():
             known = datasets.get(other, {}).get("channels") or {}
             yield from (f"merge.roles.{other}: there is no channel {one!r}" for one in roles if one not in known)
+            if len(set(roles.values())) < len(roles):
+                yield f"merge.roles.{other}: two channels have the same role; give each its own"
+            if other not in dataset["merge"]["datasets"]:
+                yield f"merge.roles: {other!r} is none of merge.datasets"
         return
-    for key in ("events", "channels"):
-        if not dataset.get(key):
-            yield f"missing key '{key}'"
-    if dataset.get("events"):
-        try:
-            compile_pattern(dataset["events"]["pattern"], dataset["events"]["format"])
-        except InputError as error:
-            yield str(error)
-        if dataset["events"]["format"] == "montage" and not dataset["events"]["grid"]:
-            yield "events: the format montage needs 'grid', the rows and columns of cells in a file"
+    missing = [key for key in ("events", "channels") if not dataset.get(key)]
+    yield from (f"missing key '{key}'" for key in missing)
+    if not missing:
+        yield from _event_problems(dataset["events"], dataset["channels"])
+        yield from _channel_problems(dataset)
+
+
+def _event_problems(events, channels):
+    """What does not go together in how the images of events are found and read."""
+    layout, pattern = events["format"], events["pattern"]
+    try:
+        fields = metadata_fields(pattern, layout)
+    except InputError as error:
+        fields = []
+        yield str(error)
+    for name in events["labels"]:
+        if problem := name_problem(name):
+            yield f"events.labels: {name!r} {problem}"
+        elif name in fields:
+            yield f"events.labels: {name!r} is a field of events.pattern too; take one of them out"
+    if layout == "montage" and not events["grid"]:
+        yield "events: the format montage needs 'grid', the rows and columns of cells in a file"
+    for key, where in (("grid", "montage"), ("pages", "sorter")):
+        if events[key] and layout != where:
+            yield f"events: '{key}' is for the format {where}"
+    sources = {name: channel["source"] or name for name, channel in channels.items()}
+    if layout == "crops" and "{channel}" not in pattern:
+        odd = [name for name, channel in channels.items() if channel["source"] and not channel["source"].isdigit()]
+        yield from (
+            f"channels.{name}: source {sources[name]!r} is no page, and events.pattern has no field {{channel}}"
+            for name in odd
+        )
+    keys = {name: channel_key(source) for name, source in sources.items()}
+    if same := [name for name, key in keys.items() if list(keys.values()).count(key) > 1]:
+        yield f"channels: {', '.join(same)} have the same source; give each its own"
+
+
+def _channel_problems(dataset):
+    """Channels that options of crops and features name, and that there are not."""
+    crops, features = dataset["crops"], dataset["features"].get("classical") or {}
+    channels, value = dataset["channels"], features.get("value")
+    named = {
+        "crops.centre_channel": [crops["centre_channel"]],
+        "features.classical.mask_channel": [features.get("mask_channel")],
+        "features.classical.contrast": list(features.get("contrast") or {}),
+        "features.classical.value": list(value) if isinstance(value, dict) else [],
+    }
+    for place, names in named.items():
+        for name in names:
+            if name is not None and name not in channels:
+                yield f"{place}: there is no channel {name!r}; they are {', '.join(channels)}"
+    for place, values in (
+        ("crops.background.value", crops["background"]["value"]),
+        ("crops.bad.saturation", crops["bad"]["saturation"]),
+    ):
+        if isinstance(values, list) and len(values) != len(channels):
+            yield f"{place}: {len(values)} values for {len(channels)} channels; give one number or one per channel"
+        if isinstance(values, str) and values not in ("type", "none"):
+            yield f"{place}: {values!r} is neither type, none nor a number"
 
 
 def _with_samples(datasets):

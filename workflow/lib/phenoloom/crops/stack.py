@@ -70,6 +70,7 @@ def write_stack(path, images, channels, shape, ledger, background=None, centre="
                     ledger.add(reason, unit="event", site=number)
                 else:
                     usable.append((number, image))
+            placed = []
             # neighbours of one size and type are worked on together; their order stays
             for _, alike in groupby(usable, key=lambda item: (item[1].shape, item[1].dtype)):
                 numbers, arrays = zip(*alike, strict=True)
@@ -82,20 +83,23 @@ def write_stack(path, images, channels, shape, ledger, background=None, centre="
                 keep = np.array([not reason for reason in reasons])
                 if keep.any():
                     level, block = level[keep], block[keep].astype(np.float32) - level[keep][:, :, None, None]
-                    placed, offsets = place(block, shape, object_centres(block, centre, about))
-                    file.append(placed)
-                    rows.append(_rows(np.array(numbers)[keep], block.shape[2:], shape, offsets, level, channels))
+                    on_canvas, offsets = place(block, shape, object_centres(block, centre, about))
+                    file.append(on_canvas)
+                    sizes = np.tile(block.shape[2:], (len(block), 1))
+                    placed.append((np.array(numbers)[keep], sizes, offsets, level))
+            if placed:
+                rows.append(_rows(*map(np.concatenate, zip(*placed, strict=True)), shape, channels))
     if not rows:
         raise InputError(f"none of {seen} events of this sample can be used; see its ledger, or check its images")
     return pd.concat(rows, ignore_index=True)
 
 
-def _rows(numbers, size, shape, offsets, level, channels):
-    """The table's rows of events of one size."""
+def _rows(numbers, sizes, offsets, level, shape, channels):
+    """The table's rows of the events of a batch."""
     low = np.maximum(offsets, 0)
-    extent = np.minimum(offsets + size, shape) - low
+    extent = np.minimum(offsets + sizes, shape) - low
     table = pd.DataFrame({"Metadata_Event": numbers.astype(np.int64)})
-    table["Original_Height"], table["Original_Width"] = np.int32(size[0]), np.int32(size[1])
+    table[["Original_Height", "Original_Width"]] = sizes.astype(np.int32)
     table[FRAME] = np.hstack([low, extent]).astype(np.int32)
     table[[f"Background_{channel}" for channel in channels]] = level.astype(np.float32)
     return table

@@ -14,22 +14,30 @@ from phenoloom.cytometry.events import event_frames, patterns_of
 from phenoloom.cytometry.fcs import read_header
 from phenoloom.cytometry.joining import match_pages, verify_join
 
+#: How the names of pulse areas end, where the study does not say (events.join.areas).
 AREAS = "-A"
+
+#: Least correlation of a channel's page with its pulse area. Real pages are above 0.8, dim ones above 0.55; the best
+#: page of a sample must reach `events.join.at_least`.
+FOLLOWS = 0.5
 
 log = logging.getLogger("phenoloom")
 
 
 class Instrument:
-    """An FCS file, opened under a policy. options: block `events.fcs` of the config; deviations go to the ledger."""
+    """An FCS file, opened under a policy; deviations go to the ledger.
 
-    def __init__(self, path, options, ledger):
-        self.path = path
+    options: block `events.fcs` of the config. areas: how the names of pulse areas end. spillover: path of a matrix.
+    """
+
+    def __init__(self, path, options, ledger, areas=AREAS, spillover=None):
+        self.path, self.suffix = path, areas
         self.fcs = read_header(path, options["policy"], options["data_set"])
         for sentence in self.fcs.deviations:
             ledger.add(f"{path}: {sentence}", "flagged", unit="file")
         self.patterns = patterns_of(self.fcs, options["bit_patterns"])
         self.kept = _kept(self.fcs.names, options["parameters"], path)
-        self.spillover = self._spillover(options["compensate"])
+        self.spillover = self._spillover(spillover or options["compensate"])
 
     def frames(self, names=None):
         """Yield (number of the first event, DataFrame) of some columns (those to keep) in chunks."""
@@ -38,15 +46,14 @@ class Instrument:
             yield start, frame[names]
 
     def areas(self, stop=None):
-        """Pulse areas (N, A) of the first `stop` events (all)."""
-        names = [name for name in self.fcs.names if name.endswith(AREAS)]
-        parts, seen = [], 0
-        for _, frame in self.frames(names):
-            parts.append(frame)
-            seen += len(frame)
-            if stop is not None and seen >= stop:
+        """Pulse areas (N, A) float32 of the first `stop` events (all)."""
+        names = [name for name in self.fcs.names if name.endswith(self.suffix)]
+        areas = np.empty((self.fcs.n_events if stop is None else min(stop, self.fcs.n_events), len(names)), np.float32)
+        for start, frame in self.frames(names):
+            if start >= len(areas):
                 break
-        return pd.concat(parts, ignore_index=True).iloc[:stop] if parts else pd.DataFrame(columns=names)
+            areas[start : start + len(frame)] = frame[: len(areas) - start]
+        return pd.DataFrame(areas, columns=names)
 
     def known(self, found, ledger):
         """Yield those of the Events found that the file knows; the others go to the ledger."""
@@ -55,42 +62,50 @@ class Instrument:
                 yield event
             else:
                 ledger.add(
-                    f"image {event.name} is of no event: {self.path} has {self.fcs.n_events:,}; mend "
-                    "events.first_event or the sample's fcs",
+                    f"the image of event {event.number} (from 0) is of none: {self.path} has {self.fcs.n_events:,}; "
+                    "mend events.first_event or the sample's fcs",
                     unit="event",
-                    site=event.name,
+                    site=event.number,
                 )
 
-    def pages(self, channels, numbers, sums):
+    def pages(self, channels, numbers, sums, options):
         """Page (0-based) of each channel, in order. channels: the dataset's block. sums: (n, P) of the first images.
 
-        A channel's source is the number of a page, or a parameter (with or without `-A`) whose page is found by its
-        areas. numbers: (n,) of the events. Raises InputError for a parameter that there is not or that no page follows.
+        A channel's source is the number of a page, or a parameter (with or without its ending) whose page is found by
+        its areas. numbers: (n,) of the events. options: block `events.join`. Raises InputError for a parameter that
+        there is not or that no page follows, and says so where that is since images and events are not joined rightly.
         """
         asked = {name: block.get("source") or name for name, block in channels.items()}
-        if all(source.isdigit() for source in asked.values()):
-            return [self._page(int(source), sums) for source in asked.values()]
-        areas = self.areas(max(numbers, default=-1) + 1).iloc[numbers].reset_index(drop=True)
-        page_of = {match.parameter: match.page for match in match_pages(sums, areas)}
-        return [
-            self._page(int(source), sums) if source.isdigit() else self._followed(name, source, page_of)
-            for name, source in asked.items()
-        ]
+        parameters = {name: self._parameter(name, source) for name, source in asked.items() if not source.isdigit()}
+        page_of = {}
+        if parameters:
+            areas = self.areas(numbers[-1] + 1).iloc[numbers].reset_index(drop=True)
+            matches = match_pages(sums, areas, self.suffix)
+            page_of = {match.parameter: match.page for match in matches if match.r >= FOLLOWS}
+        if lost := [name for name, parameter in parameters.items() if parameter not in page_of]:
+            if options["check"]:
+                self._join(numbers, sums, options, numbers[-1] + 1)
+            raise InputError(
+                f"channel {lost[0]}: no page of the images follows {parameters[lost[0]]} of {self.path}; give the "
+                "number of its page as its source, or another parameter"
+            )
+        pages = [page_of[parameters[name]] if name in parameters else int(asked[name]) for name in asked]
+        if max(pages) >= sums.shape[1]:
+            raise InputError(
+                f"a channel's source is page {max(pages)}, but the images have {sums.shape[1]} pages (0-based)"
+            )
+        return pages
 
     def verify(self, channels, pages, numbers, sums, options, ledger):
         """Make sure that image and event of each number are of one cell. Raises InputError where they are not.
 
-        numbers, sums: of the events in the stack. pages: as `pages` found them. options: block `events.join`.
+        numbers (n,), sums (n, P): of the events in the stack. pages: as `pages` found them. options: block
+        `events.join`.
         """
         if not options["check"]:
             ledger.add("the join of images and events was not checked (events.join.check)", "flagged", unit="plate")
             return None
-        whole = np.full((self.fcs.n_events, sums.shape[1]), np.nan)
-        whole[numbers] = sums
-        try:
-            join = verify_join(whole, self.areas(), options["at_least"])
-        except InputError as error:
-            raise InputError(f"the images do not belong to the events of {self.path}: {error}") from error
+        join = self._join(numbers, sums, options)
         for match in join.matches:
             log.info("page %d follows %s, r = %.5f", match.page, match.parameter, match.r)
         if not join.verified:
@@ -98,16 +113,16 @@ class Instrument:
         found = {match.parameter: match.page for match in join.matches}
         for (name, block), page in zip(channels.items(), pages, strict=True):
             source = block.get("source") or name
-            parameter = next((one for one in (source, source + AREAS) if one in found), None)
-            if parameter and found[parameter] != page:
+            parameter = "" if source.isdigit() else self._parameter(name, source)
+            if found.get(parameter, page) != page:
                 raise InputError(
                     f"channel {name}: page {page} follows {parameter} in the first events of {self.path}, page "
                     f"{found[parameter]} in all; give the number of its page as the channel's source"
                 )
         if join.misfits:
-            first = ", ".join(map(str, join.misfits[:5]))
+            first = ", ".join(map(str, join.misfits[:5])) + (", ..." if len(join.misfits) > 5 else "")
             ledger.add(
-                f"images that do not fit their event's pulses: {first} ...",
+                f"images that do not fit their event's pulses: {first}",
                 "flagged",
                 unit="event",
                 count=len(join.misfits),
@@ -125,22 +140,23 @@ class Instrument:
                 count=lacking,
             )
 
-    def _page(self, page, sums):
-        if page >= sums.shape[1]:
-            raise InputError(f"a channel's source is page {page}, but the images have {sums.shape[1]} pages (0-based)")
-        return page
+    def _join(self, numbers, sums, options, stop=None):
+        """joining.Join of the first `stop` events (all) to the sums of images of some of them. Raises InputError."""
+        areas = self.areas(stop)
+        whole = np.full((len(areas), sums.shape[1]), np.nan)
+        whole[numbers] = sums
+        try:
+            return verify_join(whole, areas, options["at_least"], self.suffix)
+        except InputError as error:
+            raise InputError(f"the images do not belong to the events of {self.path}: {error}") from error
 
-    def _followed(self, name, source, page_of):
-        parameter = next((one for one in (source, source + AREAS) if one in self.fcs.names), None)
+    def _parameter(self, name, source):
+        parameter = next((one for one in (source, source + self.suffix) if one in self.fcs.names), None)
         if parameter is None:
-            near = difflib.get_close_matches(source, self.fcs.names, 1, 0.4)
-            hint = f"did you mean {near[0]!r}?" if near else "give one of them or the number of a page"
-            raise InputError(f"channel {name}: {self.path} has no parameter {source!r}; {hint}")
-        if parameter not in page_of:
             raise InputError(
-                f"channel {name}: no page of the images follows {parameter} of {self.path}; give the number of its page"
+                f"channel {name}: {self.path} has no parameter {source!r}; {_nearest(source, self.fcs.names)}"
             )
-        return page_of[parameter]
+        return parameter
 
     def _spillover(self, choice):
         if choice is False:
@@ -156,6 +172,18 @@ def _kept(names, patterns, path):
     if patterns is None:
         return list(names)
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise InputError(f"events.fcs.parameters: no parameter of {path} matches {pattern!r}")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if not any(_fits(name, pattern) for name in names):
+            raise InputError(
+                f"events.fcs.parameters: no parameter of {path} matches {pattern!r}; {_nearest(pattern, names)}"
+            )
+    return [name for name in names if any(_fits(name, pattern) for pattern in patterns)]
+
+
+def _fits(name, pattern):
+    """Whether a name is meant; names of parameters may hold the characters of patterns."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _nearest(name, names):
+    near = difflib.get_close_matches(name, names, 1, 0.4)
+    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"

@@ -4,23 +4,29 @@ Written before the DAG is built, and rewritten only when it differs: later jobs 
 """
 
 import json
-from collections import defaultdict
+import os
+import re
+from itertools import groupby, islice
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from phenoloom.core import ledger as ledgers
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import digest_file
 from phenoloom.core.ledger import Ledger
 from phenoloom.core.words import count
-from phenoloom.cytometry.patterns import compile_pattern, metadata_of
-from phenoloom.ingest.facts import read_facts
+from phenoloom.cytometry.patterns import compile_pattern, metadata_fields, metadata_of
+from phenoloom.ingest.facts import Facts, read_facts
 from phenoloom.ingest.filenames import channel_key
 from phenoloom.ingest.folders import stat, walk
 
-#: One row per file. kind: image, fcs or events. name: event or montage as the file says it; number: that of a sorter's
-#: event, counted as its FCS file does, -1 elsewhere. metadata: JSON of what the name says beside.
+#: One row per file. kind: image, fcs, events or spillover. name: event or montage as the file says it. number: that of
+#: the event, from 0: the row of the FCS file for a sorter, else its place among all events of the sample (the place of
+#: its first cell for a montage); -1 for other files. metadata: JSON of what the name says beside. An event stands here
+#: with the files of all its channels or not at all.
 SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
@@ -37,6 +43,12 @@ SCHEMA = pa.schema(
     ]
 )
 
+#: What is remembered of the files that were read, so that they are not read again.
+MEMORY = pa.schema([("mtime_ns", pa.int64()), *(SCHEMA.field(name) for name in ("path", *SCHEMA.names[6:]))])
+
+#: Events whose headers are read at a time; what a file needs beyond its row is in memory for so many.
+CHUNK = 20_000
+
 
 class Named(NamedTuple):
     """An image file under the names that the study uses. page: 0, the one whose header is read."""
@@ -46,57 +58,104 @@ class Named(NamedTuple):
     channel: str
     metadata: str
     path: str
-    page: int
     size: int
     mtime_ns: int
+    page: int = 0
 
 
 def list_sample(dataset, row, block, known=None, threads=4):
-    """(manifest table, ledger table, facts to remember) of one sample.
+    """(manifest, ledger, memory) of one sample, three Arrow tables; some 500 bytes per file while they are made.
 
-    row: of the table of samples. block: of the dataset's config. known: facts remembered.
+    row: of the table of samples. block: of the dataset's config. known: memory of the last time. The manifest's schema
+    metadata has the number of all events that there are files of (events), usable or not.
     Raises InputError when no image can be used or another file is missing; lesser faults are rows of the ledger.
     """
-    events = block["events"]
+    events, channels = block["events"], block["channels"]
     ledger = Ledger("index", dataset=dataset, plate=row["sample"])
-    images = _images(row, block["channels"], events, ledger)
-    facts = read_facts(images, known or {}, events["digest"], threads)
-    rows = []
-    for one in images:
-        fact = facts[one.path]
-        if fact.errors:
-            ledger.add(fact.errors[0], unit=_unit(events), site=one.name)
-            continue
-        rows.append(("image", *one[:5], *fact.pages[0], fact.size, fact.digest))
-    if not rows:
+    each = cells_per_file(events)
+    sets = (list(files) for _, files in groupby(_images(row, channels, events, ledger), key=lambda one: one.name))
+    tables, memories, number = [], [], 0
+    while chunk := list(islice(sets, CHUNK)):
+        chunk = [_once(files, ledger) for files in chunk]
+        asked = [one for files in chunk for one in files]
+        facts = read_facts(asked, _remembered(known, asked), events["digest"], threads)
+        usable = []
+        for files in chunk:
+            place = number if files[0].number is None else files[0].number
+            if fault := _fault(files, facts, channels, events):
+                ledger.add(fault, unit="event", count=each, site=place)
+            else:
+                usable += [one._replace(number=place) for one in files]
+            number += each
+        tables.append(_table([("image", *one[:5], *_fact(facts[one.path])) for one in usable], SCHEMA))
+        good = [one for one in asked if not facts[one.path].errors]
+        memories.append(_table([(one.mtime_ns, one.path, *_fact(facts[one.path])) for one in good], MEMORY))
+    images = pa.concat_tables(tables or [SCHEMA.empty_table()])
+    if not len(images):
         first = ledger.rows[0]["reason"] if ledger.rows else "the folder is empty"
         raise InputError(f"{row['images']} (sample {row['sample']}) has no usable image; the first reason: {first}")
-    rows += [_beside(kind, row[kind], row["sample"]) for kind in ("fcs", "events") if row.get(kind)]
-    columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True))
-    table = pa.table({name: list(values) for name, values in columns.items()}, schema=SCHEMA)
-    return table, pa.Table.from_pylist(ledger.rows, schema=ledgers.SCHEMA), facts
+    table = pa.concat_tables([images, _table(list(_beside(row, events)), SCHEMA)])
+    table = table.replace_schema_metadata({"events": str(number)})
+    return table, pa.Table.from_pylist(ledger.rows, schema=ledgers.SCHEMA), pa.concat_tables(memories)
+
+
+def cells_per_file(events):
+    """Number of events in an image file. events: block of the dataset's config."""
+    return int(np.prod(events["grid"])) if events["format"] == "montage" else 1
 
 
 def summarize(table, row):
     """What the DAG must know of a sample: number of events at most, largest height and width of its images."""
-    images = [one for one in table.to_pylist() if one["kind"] == "image"]
+    images = images_of(table)
     return {
         "sample": row["sample"],
         "batch": row["batch"],
         "images": len(images),
-        "events": len({one["name"] for one in images}),
-        "height": max(one["height"] for one in images),
-        "width": max(one["width"] for one in images),
+        "events": pc.count_distinct(images["name"]).as_py(),
+        "height": pc.max(images["height"]).as_py(),
+        "width": pc.max(images["width"]).as_py(),
     }
+
+
+def images_of(manifest):
+    """The rows of the images of a manifest."""
+    return manifest.filter(pc.equal(manifest["kind"], "image"))
+
+
+def described(manifest, numbers, events):
+    """Arrow table of events that a manifest has: Metadata_Event, Metadata_Image and what the files' names say.
+
+    numbers: (n,) of the events wanted, ascending. events: block of the dataset's config.
+    """
+    images = images_of(manifest.select(["kind", "name", "number", "channel", "metadata"]))
+    images = images.filter(pc.equal(images["channel"], images["channel"][0]))
+    files = images["number"].to_numpy()
+    place = np.searchsorted(files, numbers, side="right") - 1
+    cells = np.asarray(numbers) - files[place]
+    names = images["name"].take(pa.array(place))
+    if events["format"] == "montage":
+        names = pc.binary_join_element_wise(names, pa.array(cells).cast(pa.string()), "/")
+    columns = {"Metadata_Event": pa.array(numbers, pa.int64()), "Metadata_Image": names}
+    said = images["metadata"].combine_chunks().dictionary_encode()
+    meant = [json.loads(text) for text in said.dictionary.to_pylist()]
+    for name in meant[0]:
+        values = pa.array([fields[name] for fields in meant])
+        columns[name] = values.take(said.indices).take(pa.array(place))
+    return pa.table(columns)
 
 
 def _images(row, channels, events, ledger):
     """Named files of a sample, sorted by event and channel; files whose names do not fit are left aside, counted."""
     regex = compile_pattern(events["pattern"], events["format"])
+    _check_names(row, events)
+    if not os.path.isdir(row["images"]):
+        raise InputError(
+            f"{row['images']} is no folder; correct the column 'images' of sample {row['sample']}, or copy it again"
+        )
     wanted = {channel_key(block.get("source") or name): name for name, block in channels.items()}
-    found, aside = defaultdict(list), []
+    found, aside, shared = [], [], {}
     for file in walk(row["images"]):
-        fit = regex.fullmatch(file.name)
+        fit = regex.fullmatch(file.name) if _is_text(file.name) else None
         fields = fit.groupdict() if fit else {}
         channel = wanted.get(channel_key(fields["channel"])) if "channel" in fields else ""
         if not fit or channel is None:
@@ -105,47 +164,126 @@ def _images(row, channels, events, ledger):
         metadata = metadata_of(fields)
         name, number = _event(fields, metadata, events)
         text = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
-        found[name, channel].append(Named(name, number, channel, text, file.path, 0, file.size, file.mtime_ns))
-    if not found and aside:
-        example = f"{row['images']}/{aside[0]}"
-        raise InputError(
-            f"no image of sample {row['sample']} fits events.pattern {events['pattern']!r}, such as {example}; "
-            "mend the pattern or the channels' sources"
-        )
+        text = shared.setdefault(text, text)
+        found.append(Named(name, number, channel, text, file.path, file.size, file.mtime_ns))
     if aside:
+        example = os.path.join(row["images"], aside[0]).encode("utf-8", "backslashreplace").decode()
+        if not found:
+            raise InputError(
+                f"no image of sample {row['sample']} fits events.pattern {events['pattern']!r}, such as {example}; "
+                "mend the pattern or the channels' sources"
+            )
         ledger.add(
-            f"{count(len(aside), 'file')} left aside: no event's image by its name, such as {aside[0]}",
+            f"{count(len(aside), 'file')} left aside: no event's image by its name, such as {example}",
             "flagged",
             unit="file",
             count=len(aside),
         )
-    for (name, channel), files in found.items():
-        for other in files[1:]:
-            ledger.add(
-                f"{other.path} and {files[0].path} are both event {name} {channel}".strip(),
-                unit=_unit(events),
-                site=name,
-            )
-    return [files[0] for _, files in sorted(found.items(), key=lambda item: (item[1][0].number, item[0]))]
+    by_number = events["format"] == "sorter"
+    found.sort(key=lambda one: (one.number if by_number else _natural(one.name), one.name, one.channel, one.path))
+    return found
+
+
+def _check_names(row, events):
+    """Raise InputError where a field of the pattern and a column of the table of samples have one name."""
+    both = [name for name in metadata_fields(events["pattern"], events["format"]) if name in row]
+    if both:
+        raise InputError(
+            f"sample {row['sample']}: {both[0]} is a column of the table of samples and a field of events.pattern "
+            f"{events['pattern']!r}; take one of them out"
+        )
 
 
 def _event(fields, metadata, events):
-    """(name, number) of a file's event or montage; labels in the folder's name belong to the name of a crop."""
+    """(name, number or None) of a file's event or montage; what else a name says belongs to the name of the event."""
     if events["format"] == "sorter":
-        number = int(fields["event"]) - events["first_event"]
-        return str(int(fields["event"])), number
+        number = int(fields["event"])
+        return str(number), number - events["first_event"]
     own = fields.get("event") or fields.get("montage") or "1"
-    return "/".join([*metadata.values(), own]), -1
+    return "/".join([*metadata.values(), own]), None
 
 
-def _unit(events):
-    return "image" if events["format"] == "montage" else "event"
+def _natural(name):
+    """Key by which names stand in the order of the numbers in them, so that cell 10 comes after cell 9."""
+    return re.sub(r"[0-9]+", lambda digits: digits[0].zfill(18), name)
 
 
-def _beside(kind, path, sample):
-    """Row of a file that is no image."""
-    file = stat(path)
-    if not file.size:
-        state = "is empty" if file.mtime_ns else "does not exist"
-        raise InputError(f"{path} {state}; mend the column '{kind}' of sample {sample}, or copy the file again")
-    return (kind, "", -1, "", "{}", path, None, None, None, file.size, digest_file(path))
+def _is_text(name):
+    return name.isascii() or name.encode("utf-8", "replace").decode() == name
+
+
+def _once(files, ledger):
+    """The files of an event, one per channel: of several the first by its path."""
+    kept = {}
+    for one in files:
+        first = kept.setdefault(one.channel, one)
+        if first is not one:
+            what = f"event {one.name} {one.channel}".strip()
+            ledger.add(
+                f"{one.path} and {first.path} are both {what}; the first is left aside",
+                "flagged",
+                unit="file",
+                site=one.name,
+            )
+    return list(kept.values())
+
+
+def _fault(files, facts, channels, events):
+    """Why an event cannot be used as far as its files' headers say; "" where it can."""
+    for one in files:
+        if facts[one.path].errors:
+            return facts[one.path].errors[0]
+    there = {one.channel for one in files}
+    missing = [] if "" in there else [name for name in channels if name not in there]
+    if missing:
+        return f"{files[0].path} is there, but the channel {missing[0]} of its event is not; copy it again"
+    if len({facts[one.path].pages[0][:2] for one in files}) > 1:
+        return f"{files[0].path} differs in size from another channel of its event; export the event again"
+    width, height = facts[files[0].path].pages[0][:2]
+    if events["format"] == "montage" and (height % events["grid"][0] or width % events["grid"][1]):
+        return "{} is {}x{} pixels, which {} rows and {} columns of cells do not divide; mend events.grid".format(
+            files[0].path, width, height, *events["grid"]
+        )
+    return ""
+
+
+def _fact(fact):
+    """Width, height, dtype, size and digest."""
+    return *fact.pages[0], fact.size, fact.digest
+
+
+def _remembered(known, asked):
+    """{path: Facts} of those files asked for that are remembered."""
+    if known is None or known.schema != MEMORY:
+        return {}
+    rows = known.filter(pc.is_in(known["path"], pa.array([one.path for one in asked], pa.string())))
+    return {
+        path: Facts(size, mtime_ns, digest, {0: (width, height, dtype)}, {})
+        for mtime_ns, path, width, height, dtype, size, digest in zip(*rows.to_pydict().values(), strict=True)
+    }
+
+
+def _beside(row, events):
+    """Rows of the files that are no images: FCS, table of events, spillover matrix."""
+    files = [
+        (kind, row[kind], f"column '{kind}' of sample {row['sample']}") for kind in ("fcs", "events") if kind in row
+    ]
+    spillover = events["fcs"]["compensate"] if events["format"] == "sorter" else False
+    if isinstance(spillover, str):
+        files.append(("spillover", spillover, "option events.fcs.compensate"))
+    for kind, path, place in files:
+        file = stat(path)
+        if not os.path.isfile(path) or not file.size:
+            state = "is empty" if os.path.isfile(path) else "is no file" if file.mtime_ns else "does not exist"
+            raise InputError(f"{path} {state}; mend the {place}, or copy the file again")
+        yield kind, "", -1, "", "{}", path, None, None, None, file.size, _digest(file, events["digest"])
+
+
+def _digest(file, how):
+    """What tells a changed file, as facts.read_facts has it for images."""
+    return {"content": lambda: digest_file(file.path), "time": lambda: f"time:{file.mtime_ns}", "none": str}[how]()
+
+
+def _table(rows, schema):
+    columns = zip(*rows, strict=True) if rows else [[] for _ in schema]
+    return pa.table([list(values) for values in columns], schema=schema)

@@ -3,9 +3,13 @@
 import re
 
 from phenoloom.core.errors import InputError
+from phenoloom.cytometry.samples import name_problem
 
 #: Fields with a meaning of their own and what they match; any other field becomes metadata.
 FIELDS = {"event": r"[^/]+?", "channel": r"[^/]+?", "montage": r"[^/]+?"}
+
+#: The event of a sorter: a number, as large as files have them.
+NUMBER = r"[0-9]{1,18}"
 
 #: Fields that a format needs, and those that it may have.
 ALLOWED = {
@@ -25,7 +29,9 @@ def compile_pattern(pattern, layout):
     """
     where = f"events.pattern {pattern!r}"
     needed, optional = ALLOWED[layout]
-    names = re.findall(r"\{(\w+)\}", pattern)
+    literals, names = re.split(r"\{\w*\}", pattern), re.findall(r"\{(\w*)\}", pattern)
+    if any(character in literal for literal in literals for character in "{}"):
+        raise InputError(f"{where} has braces that are no field; a field is a name in braces, such as {{event}}")
     missing, doubled = needed - set(names), {name for name in names if names.count(name) > 1}
     foreign = (set(names) & set(FIELDS)) - needed - optional
     if missing:
@@ -34,14 +40,19 @@ def compile_pattern(pattern, layout):
         raise InputError(f"{where} has the field {{{min(doubled)}}} twice; write * for one of them")
     if foreign:
         raise InputError(f"{where} has the field {{{min(foreign)}}}, which means nothing to the format {layout}")
-    fields = {**FIELDS, "event": r"\d+"} if layout == "sorter" else FIELDS
-    out = []
-    for literal, name in re.findall(r"([^{}]+)|\{(\w+)\}", pattern):
-        if literal:
-            out.append(re.escape(literal).replace(r"\*", "[^/]*?"))
-        else:
-            out.append(f"(?P<{name}>{fields.get(name, '[^/]+?')})")
-    return re.compile("".join(out), re.IGNORECASE)
+    for name in set(names) - set(FIELDS):
+        problem = name_problem(name) or ("" if name.isidentifier() else "is no name; begin it with a letter")
+        if problem:
+            raise InputError(f"{where}: the field {{{name}}} {problem}")
+    fields = {**FIELDS, "event": NUMBER} if layout == "sorter" else FIELDS
+    groups = [f"(?P<{name}>{fields.get(name, '[^/]+?')})" for name in names] + [""]
+    plain = [re.escape(literal).replace(r"\*", "[^/]*?") for literal in literals]
+    return re.compile("".join(a + b for a, b in zip(plain, groups, strict=True)), re.IGNORECASE)
+
+
+def metadata_fields(pattern, layout):
+    """Names of the fields of a pattern that become metadata."""
+    return [name for name in compile_pattern(pattern, layout).groupindex if name not in FIELDS]
 
 
 def metadata_of(fields):

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import write_if_changed
 from phenoloom.core.names import encode
 from phenoloom.core.words import count
 from phenoloom.cytometry.manifest import list_sample, summarize
 from phenoloom.cytometry.samples import sample_rows
-from phenoloom.ingest.facts import load, save, to_bytes
+from phenoloom.ingest.facts import to_bytes
 
 
 def prepare(config, results, threads=4, say=print):
@@ -33,11 +36,11 @@ def prepare_dataset(dataset, block, folder, threads, say):
         name = encode(row["sample"])
         memory = folder / ".memory" / f"{name}.parquet"
         try:
-            table, ledger, facts = list_sample(dataset, row, block, load(memory), threads)
+            table, ledger, known = list_sample(dataset, row, block, _read(memory), threads)
         except InputError as error:
             problems.append(str(error))
             continue
-        save(memory, facts)
+        write_if_changed(memory, to_bytes(known))
         changed = [
             write_if_changed(folder / f"{name}.parquet", to_bytes(table)),
             write_if_changed(folder / f"{name}.ledger.parquet", to_bytes(ledger)),
@@ -49,3 +52,11 @@ def prepare_dataset(dataset, block, folder, threads, say):
         text = json.dumps(summaries, indent=1, ensure_ascii=False)
         write_if_changed(folder / "summary.json", text.encode())
     return problems
+
+
+def _read(path):
+    """A table that was left by the last time; None where there is none or it cannot be read (it only saves time)."""
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return None

@@ -4,13 +4,23 @@ from collections import Counter
 from pathlib import Path
 
 from phenoloom.core.errors import InputError
+from phenoloom.core.names import encode
 from phenoloom.ingest.geometry import find_path, read_rows
 
 #: Columns that have a meaning of their own; any other becomes metadata of the sample's events.
 COLUMNS = ("dataset", "sample", "batch", "images", "fcs", "events")
 
+#: Those that are paths.
+PATHS = ("images", "fcs", "events")
+
 #: What each format asks for.
 NEEDS = {"sorter": ("images", "fcs"), "montage": ("images",), "crops": ("images",)}
+
+#: Metadata that every event has, which no column, field or label may be called.
+RESERVED = ("Dataset", "Sample", "Plate", "Batch", "Event", "Image", "ObjectNumber", "Split")
+
+#: Bytes of an encoded name, beside which endings and temporary names need room in a file's 255.
+LONGEST = 150
 
 
 def sample_rows(path, events="crops", dataset=None):
@@ -29,19 +39,30 @@ def sample_rows(path, events="crops", dataset=None):
         for name in needed:
             if not row.get(name):
                 raise InputError(f"{path}, line {line}: the column '{name}' is empty; give it for every sample")
-        for name in ("images", "fcs", "events"):
-            if row.get(name):
-                row[name] = find_path(row[name], path.parent)
-        rows.append(row)
-    doubled = sorted(name for name, times in Counter(row["sample"] for row in rows).items() if times > 1)
-    if doubled:
-        raise InputError(
-            f"{path}: the sample {', '.join(doubled)} is listed more than once; samples need distinct names"
-        )
+        for name in row:
+            if problem := name_problem(name) if name not in COLUMNS else "":
+                raise InputError(f"{path}: the column {name!r} {problem}")
+        if len(encode(row["sample"])) > LONGEST:
+            raise InputError(f"{path}, line {line}: the name of the sample is too long for a file; shorten it")
+        rows.append(row | {name: find_path(row[name], path.parent) for name in PATHS if row.get(name)})
+    if doubled := _doubled(row["sample"] for row in rows):
+        raise InputError(f"{path}: the sample {doubled} is listed more than once; samples need distinct names")
+    for name in NEEDS[events]:
+        if doubled := _doubled(row[name] for row in rows):
+            raise InputError(f"{path}: {doubled} is the '{name}' of more than one sample; events would be there twice")
     if not rows:
         of = f" for dataset {dataset}" if dataset else ""
         raise InputError(f"{path} lists no samples{of}; add one line per sample")
     return rows
+
+
+def name_problem(name):
+    """Why metadata cannot have a name, given without its prefix; "" where it can."""
+    if not name or name.startswith("Metadata_"):
+        return "is no name; write it without the prefix Metadata_"
+    if name.casefold() in {known.casefold() for known in RESERVED}:
+        return "is metadata that every event has by itself; choose another name"
+    return ""
 
 
 def sample_metadata(dataset, row):
@@ -56,3 +77,7 @@ def sample_metadata(dataset, row):
         "Metadata_Batch": row["batch"],
         **own,
     }
+
+
+def _doubled(values):
+    return ", ".join(sorted(value for value, times in Counter(values).items() if times > 1))
