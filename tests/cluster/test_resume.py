@@ -144,6 +144,16 @@ def test_a_job_that_takes_more_memory_than_it_asked_for_is_tried_with_more(study
     study.measured("memory kill", at, "cellprofiler")
 
 
+def test_light_jobs_that_share_a_job_of_slurm_give_the_same_tables(study, undisturbed, cluster):
+    study.site(groups=["aggregate=aggregate"], group_components=["aggregate=10"])
+    head = study.submit(*TARGETS)
+    run = head.finish()
+    shared = [numbers for job, numbers in run.slurm_jobs.items() if run.jobs[job]["rule"] == "aggregate"]
+    assert len(shared) == 2
+    assert shared[0] == shared[1]
+    assert_as_if_undisturbed(study, undisturbed)
+
+
 def assert_tried_again(run, slurm):
     """Assert that the job with this number in Slurm was submitted twice and is finished; return the second number."""
     [(job, numbers)] = [(job, numbers) for job, numbers in run.slurm_jobs.items() if slurm in numbers]

@@ -181,6 +181,10 @@ def _events_of(record):
         }
     elif kind == "job_finished":
         yield {"event": "finished", "jobid": record.job_id}
+    elif kind == "group_info":
+        # It is submitted under the name of one of its jobs.
+        jobs = list(record.jobs)
+        yield {"event": "group", "jobs": [str(job.jobid) for job in jobs], "names": [str(job.uuid()) for job in jobs]}
     elif kind == "run_info":
         yield {"event": "jobs", "total": record.stats.get("total")}
     else:
@@ -217,7 +221,8 @@ class Run:
     """The events of one run, put together; jobs are known by their numbers in it, as texts.
 
     `jobs` holds the last event `job` of each, `attempts` how often it was started, `finished` when it ended well,
-    `errors` its events `error`, `slurm_jobs` its numbers at Slurm (a group's under the group's name).
+    `errors` its events `error`, `slurm_jobs` its numbers at Slurm, which the jobs of a group share. `groups` holds the
+    jobs of a group under each name that it may be submitted by.
     """
 
     path: Path
@@ -227,6 +232,7 @@ class Run:
     attempts: dict = field(default_factory=dict)
     slurm_names: list = field(default_factory=list)
     slurm_jobs: dict = field(default_factory=dict)
+    groups: dict = field(default_factory=dict)
     finished: dict = field(default_factory=dict)
     errors: dict = field(default_factory=dict)
     status: str | None = None
@@ -245,7 +251,10 @@ class Run:
         elif kind == "slurm_run":
             self.slurm_names.append(event["name"])
         elif kind == "submitted":
-            self.slurm_jobs.setdefault(job, []).append(event["slurm"])
+            for one in self.groups.get(job, [job]):
+                self.slurm_jobs.setdefault(one, []).append(event["slurm"])
+        elif kind == "group":
+            self.groups |= dict.fromkeys(event["names"], event["jobs"])
         elif kind == "finished":
             self.finished[job] = event.get("time")
         elif kind == "error":
