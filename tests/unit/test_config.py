@@ -112,3 +112,87 @@ def test_every_key_is_described():
 def test_yaml_of_all_studies_names_its_results_by_itself():
     names = [yaml.safe_load(path.read_text())["study"] for path in STUDIES]
     assert len(set(names)) == len(names)
+
+
+# ---------------------------------------------------------------- single events
+
+
+@pytest.fixture
+def sorter():
+    """Config of a dataset of single events that is right."""
+    dataset = {
+        "assay": "cytometry",
+        "samples": "samples.tsv",
+        "channels": {"DNA": {"source": "DNA-A"}, "ER": {"source": "5"}},
+        "events": {"format": "sorter", "pattern": "*_{event}.tiff"},
+        "features": {"classical": {}},
+    }
+    return {"study": "s", "datasets": {"d": dataset, "e": dict(dataset)}}
+
+
+def test_events_have_their_defaults(sorter):
+    block = complete(sorter)["datasets"]["d"]
+    assert block["events"]["fcs"]["policy"] == "lenient" and block["events"]["join"]["check"] is True
+    assert block["crops"]["background"]["method"] == "median" and block["crops"]["canvas"] == "largest"
+
+
+CROPS = {"format": "crops", "pattern": "{event}.png"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("events", None, "missing key 'events'|not of type"),
+        ("channels", None, "missing key 'channels'|not of type"),
+        ("samples", None, "give either 'samples' .* or 'merge'"),
+        ("plates", "plates.tsv", "plates is for the assay plate"),
+        ("events", {"format": "sorter", "pattern": "x.tif"}, "lacks the field {event}"),
+        ("events", {"format": "montage", "pattern": "{channel}.tif"}, "needs 'grid'"),
+        ("events", {"format": "crops", "pattern": "{event}.png", "grid": [2, 2]}, "'grid' is for the format montage"),
+        ("events", CROPS | {"pages": 3}, "'pages' is for the format sorter"),
+        ("events", CROPS, "channels.DNA: source 'DNA-A' is no page"),
+        ("events", CROPS | {"labels": {"Batch": "b"}}, "events.labels: 'Batch' is metadata that every event has"),
+        (
+            "events",
+            {**CROPS, "pattern": "{L}/{event}.png", "labels": {"L": "x"}},
+            "'L' is a field of events.pattern too",
+        ),
+        ("events", CROPS | {"formt": "x"}, "unknown key 'formt'; did you mean 'format'"),
+        ("channels", {"DNA": {"source": "05"}, "ER": {"source": "5"}}, "DNA, ER have the same source"),
+        ("crops", {"centre_channel": "RNA"}, "crops.centre_channel: there is no channel 'RNA'; they are DNA, ER"),
+        ("crops", {"background": {"method": "constant", "value": [1, 2, 3]}}, "3 values for 2 channels"),
+        ("crops", {"bad": {"saturation": "tpye"}}, "'tpye' is neither type, none nor a number"),
+        ("features", {"classical": {"mask_channel": "RNA"}}, "mask_channel: there is no channel 'RNA'"),
+        ("features", {"classical": {"contrast": {"RNA": "both"}}}, "contrast: there is no channel 'RNA'"),
+        ("merge", {"datasets": ["e", "d"]}, "give either 'samples'"),
+    ],
+)
+def test_what_is_wrong_with_a_dataset_of_events_is_said_at_once(sorter, key, value, said):
+    sorter["datasets"]["d"][key] = value
+    with pytest.raises(InputError, match=said):
+        complete(sorter)
+
+
+@pytest.mark.parametrize(
+    ("merge", "said"),
+    [
+        ({"datasets": ["d", "x"]}, "'x' is no dataset with samples; they are d, e"),
+        ({"datasets": ["d", "m"]}, "'m' is no dataset with samples"),
+        ({"datasets": ["d", "e"], "roles": {"d": {"RNA": "R"}}}, "roles.d: there is no channel 'RNA'"),
+        ({"datasets": ["d", "e"], "roles": {"d": {"DNA": "R", "ER": "R"}}}, "two channels have the same role"),
+        ({"datasets": ["d", "e"], "roles": {"f": {}}}, "'f' is none of merge.datasets"),
+    ],
+)
+def test_what_is_wrong_with_datasets_put_together_is_said_at_once(sorter, merge, said):
+    sorter["datasets"]["m"] = {"assay": "cytometry", "merge": merge}
+    with pytest.raises(InputError, match=said):
+        complete(sorter)
+
+
+def test_blocks_of_events_are_for_their_assay(small):
+    small["datasets"]["d"]["samples"] = "samples.tsv"
+    small["datasets"]["d"]["features"] = {"classical": {}}
+    with pytest.raises(InputError) as caught:
+        complete(small)
+    assert "samples is for the assay cytometry" in str(caught.value)
+    assert "features.classical is for the assay cytometry" in str(caught.value)

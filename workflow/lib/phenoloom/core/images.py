@@ -66,6 +66,8 @@ def read_pages(path, pages=None):
             raise ImageError(f"{path} has a damaged header ({_words(error)}); copy it again") from error
         chosen = range(number) if pages is None else pages
         planes = [_decode(_page(tiff, path, page), path) for page in chosen]
+    if not planes:
+        raise ImageError(f"{path} has no pages; copy it again")
     if len({plane.shape for plane in planes}) > 1:
         raise ImageError(f"{path} has pages of different sizes; export it again")
     return np.stack(planes)

@@ -1,6 +1,7 @@
 """Datasets put together: features under the roles of their channels, and those that all of them have."""
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phenoloom.core.errors import InputError
@@ -58,8 +59,11 @@ def merge(path, tables, channels, roles, apart, ledger, origin=None):
     for dataset, known in names.items():
         if lost := len(known) - len(common):
             ledger.add("features that not every dataset has", unit="feature", count=lost, dataset=dataset)
-    every = [one for paths in tables.values() for one in paths]
-    metadata = list(dict.fromkeys(name for one in every for name in metadata_columns(pq.read_schema(one).names)))
+    schemas = [pq.read_schema(one) for paths in tables.values() for one in paths]
+    metadata = list(dict.fromkeys(name for schema in schemas for name in metadata_columns(schema.names)))
+    text = [
+        name for name in metadata if not all(name in schema.names and _is_number(schema, name) for schema in schemas)
+    ]
     with stream_table(path, origin) as write:
         for dataset, paths in tables.items():
             for one in paths:
@@ -68,15 +72,18 @@ def merge(path, tables, channels, roles, apart, ledger, origin=None):
                     for name in (f"Metadata_{one}" for one in apart):
                         if name in frame:
                             frame[name] = [None if pd.isna(text) else f"{dataset}: {text}" for text in frame[name]]
-                    missing = [name for name in metadata if name not in frame]
-                    frame[missing] = None
-                    frame[missing] = frame[missing].astype("string")
-                    write(frame[[*metadata, *common]])
+                    frame[[name for name in metadata if name not in frame]] = None
+                    write(frame[[*metadata, *common]].astype(dict.fromkeys(text, "string")))
 
 
 def _role(channel, roles):
     """Role of a channel; its own name where its dataset has no roles, None where it has none among them."""
     return roles.get(channel) if roles else channel
+
+
+def _is_number(schema, name):
+    kind = schema.field(name).type
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _names(path, roles):

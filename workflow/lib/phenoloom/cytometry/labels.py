@@ -33,7 +33,8 @@ def read_labels(path, labels, numbers, names, n_events, ledger):
             raise InputError(f"{path}: the column '{KEY}' has {doubled[0]} more than once; give each event one row")
         places = pd.Index(keys).get_indexer(numbers if names is None else names)
         if not (places >= 0).any():
-            raise InputError(f"{path}: the column '{KEY}' names no event of the sample, such as {keys.iloc[0]}")
+            example = f" (it begins with {keys.iloc[0]})" if len(keys) else ""
+            raise InputError(f"{path}: the column '{KEY}' names no usable event of the sample{example}; correct it")
         for number, what in (
             ((places < 0).sum(), "events without a row"),
             (len(table) - (places >= 0).sum(), "rows of no usable event"),

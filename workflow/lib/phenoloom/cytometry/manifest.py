@@ -73,7 +73,8 @@ def list_sample(dataset, row, block, known=None, threads=4):
     events, channels = block["events"], block["channels"]
     ledger = Ledger("index", dataset=dataset, plate=row["sample"])
     each = cells_per_file(events)
-    sets = (list(files) for _, files in groupby(_images(row, channels, events, ledger), key=lambda one: one.name))
+    named = _given(_images(row, channels, events, ledger))
+    sets = (list(files) for _, files in groupby(named, key=lambda one: one.name))
     tables, memories, number = [], [], 0
     while chunk := list(islice(sets, CHUNK)):
         chunk = [_once(files, ledger) for files in chunk]
@@ -92,7 +93,8 @@ def list_sample(dataset, row, block, known=None, threads=4):
         memories.append(_table([(one.mtime_ns, one.path, *_fact(facts[one.path])) for one in good], MEMORY))
     images = pa.concat_tables(tables or [SCHEMA.empty_table()])
     if not len(images):
-        first = ledger.rows[0]["reason"] if ledger.rows else "the folder is empty"
+        reasons = sorted(ledger.rows, key=lambda one: one["severity"] != "lost")
+        first = reasons[0]["reason"] if reasons else "the folder is empty"
         raise InputError(f"{row['images']} (sample {row['sample']}) has no usable image; the first reason: {first}")
     table = pa.concat_tables([images, _table(list(_beside(row, events)), SCHEMA)])
     table = table.replace_schema_metadata({"events": str(number)})
@@ -154,7 +156,7 @@ def _images(row, channels, events, ledger):
         )
     wanted = {channel_key(block.get("source") or name): name for name, block in channels.items()}
     found, aside, shared = [], [], {}
-    for file in walk(row["images"]):
+    for file in _given(walk(row["images"])):
         fit = regex.fullmatch(file.name) if _is_text(file.name) else None
         fields = fit.groupdict() if fit else {}
         channel = wanted.get(channel_key(fields["channel"])) if "channel" in fields else ""
@@ -182,6 +184,13 @@ def _images(row, channels, events, ledger):
     by_number = events["format"] == "sorter"
     found.sort(key=lambda one: (one.number if by_number else _natural(one.name), one.name, one.channel, one.path))
     return found
+
+
+def _given(items):
+    """Yield the items of a list and let go of each."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 def _check_names(row, events):
