@@ -136,3 +136,31 @@ rule cell_profile:
         code=code_of("cell_profile", "cytometry"),
     script:
         "../scripts/cell_profile.py"
+
+
+rule anndata:
+    """Write the cells of a dataset as AnnData: features, metadata, and embedding, map and clusters of every profile."""
+    input:
+        cells=cell_tables,
+        profiles=cell_profiles_of("cells.parquet"),
+        models=cell_profiles_of("model.npz"),
+    output:
+        "<results>/{dataset}/anndata/{representation}.h5ad",
+    log:
+        "<logs>/{dataset}/anndata/{representation}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/anndata/{representation}.tsv"
+    conda:
+        "../envs/cytometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500, 0.002, lambda wildcards: study.n_events(wildcards.dataset)),
+        runtime=lambda wildcards, attempt: attempt * (30 + 5 * len(config["cell_profiles"])),
+    params:
+        chains=config["cell_profiles"],
+        channels=lambda wildcards: roles_of(wildcards.dataset),
+        options=map_options,
+        seed=config["seed"],
+        code=code_of("anndata_file", "cytometry"),
+    script:
+        "../scripts/anndata_file.py"

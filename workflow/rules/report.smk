@@ -28,6 +28,30 @@ rule dataset_summary:
         "../scripts/dataset_summary.py"
 
 
+rule sample_summary:
+    """Count the events found, lost and kept of each sample of a dataset of single cells, and the cells of each label."""
+    input:
+        unpack(events_of_dataset),
+    output:
+        samples="<results>/{dataset}/summary/samples.parquet",
+        labels="<results>/{dataset}/summary/labels.parquet",
+        lost="<results>/{dataset}/summary/lost.parquet",
+    log:
+        "<logs>/{dataset}/sample_summary.log",
+    benchmark:
+        "<benchmarks>/{dataset}/sample_summary.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(300, 0.0005, lambda wildcards: study.n_events(wildcards.dataset)),
+    params:
+        label=config["report"]["cells"]["label"],
+        code=code_of("sample_summary", "report"),
+    script:
+        "../scripts/sample_summary.py"
+
+
 rule figure_plate_heatmaps:
     """Draw layout, cells, quality and features of the wells of one dataset, plate by plate."""
     input:
@@ -154,6 +178,38 @@ rule figure_umap:
         "../scripts/figure_umap.py"
 
 
+rule figure_cells:
+    """Map the cells of a dataset by every cell profile, and show features and pictures of classes and clusters."""
+    input:
+        unpack(figure_of_cells),
+    output:
+        report(
+            directory("<results>/figures/{dataset}/cells/{representation}"),
+            patterns=["{name}.svg"],
+            caption="../../resources/captions/cells.rst",
+            category="Cells",
+            subcategory="{dataset}",
+            labels={"representation": "{representation}", "figure": "{name}"},
+        ),
+    log:
+        "<logs>/{dataset}/figure_cells/{representation}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/figure_cells/{representation}.tsv"
+    conda:
+        "../envs/cytometry.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1200, 0.0005, lambda wildcards: study.n_events(wildcards.dataset)),
+    params:
+        options=config["report"]["cells"],
+        chains=config["cell_profiles"],
+        kinds=kinds_of,
+        seed=config["seed"],
+        code=code_of("figure_cells", "cytometry"),
+    script:
+        "../scripts/figure_cells.py"
+
+
 rule figure_evaluation:
     """Draw all scores with their intervals and nulls, and what lies behind each of them."""
     input:
@@ -179,6 +235,7 @@ rule figure_evaluation:
         mem_mb=memory(1500),
     params:
         evaluations=config["evaluation"],
+        chains=config["cell_profiles"],
         code=code_of("figure_evaluation", "report"),
     script:
         "../scripts/figure_evaluation.py"
@@ -218,6 +275,7 @@ rule run_times:
         ledger="<results>/ledger.parquet",
         scores="<results>/evaluation.parquet",
         counts=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.plate_datasets()],
+        samples=counted("samples.parquet"),
     output:
         table="<results>/run_times.parquet",
     log:
@@ -273,6 +331,11 @@ rule report:
         wells=profiled("wells.parquet"),
         treatments=profiled("treatments.parquet"),
         dropped=profiled("dropped.parquet"),
+        samples=counted("samples.parquet"),
+        labels=counted("labels.parquet"),
+        lost=counted("lost.parquet"),
+        cell_profiles=cell_profiled("cells.parquet"),
+        cells_dropped=cell_profiled("dropped.parquet"),
         scores="<results>/evaluation.parquet",
         ledger="<results>/ledger.parquet",
         run_times="<results>/run_times.parquet",
@@ -280,9 +343,7 @@ rule report:
         style=of_checkout("resources/report/report.css"),
         behaviour=of_checkout("resources/report/report.js"),
         # Only listed: a changed pin reruns the rules that use it, and so the report; a comment reruns nothing.
-        environments=ancient(
-            [of_checkout(f"workflow/envs/{name}.yaml") for name in ("ingest", "cellprofiler", "profiles", "report")]
-        ),
+        environments=ancient([of_checkout(f"workflow/envs/{name}.yaml") for name in environments_of_study]),
     output:
         report(
             "<results>/report.html",

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from phenoloom.core.job import job
 from phenoloom.core.tables import read_table
+from phenoloom.report.cell_scores import add_clusterings, add_comparison
+from phenoloom.report.chains import chain_of
 from phenoloom.report.gallery import Gallery
 from phenoloom.report.scores import add_details, add_overview
 
@@ -12,15 +14,23 @@ def main(snakemake):
     with job(snakemake) as run:
         gallery = Gallery(snakemake.output[0], run.origin())
         profiles = {profile_of(path): path for path in snakemake.input.profiles}
-        add_overview(gallery, read_table(snakemake.input.table))
-        evaluations = snakemake.params.evaluations
+        chains = {name: chain_of(steps) for name, steps in snakemake.params.get("chains", {}).items()}
+        scores = read_table(snakemake.input.table)
+        add_overview(gallery, scores)
+        add_comparison(gallery, scores, chains)
+        evaluations, clusterings = snakemake.params.evaluations, {}
         for path in snakemake.input.details:
             *_, evaluation, dataset, representation, profile = Path(path).with_suffix("").parts
             options = evaluations[evaluation]
+            if options["metric"] == "clusters":
+                clusterings.setdefault((evaluation, dataset, representation), {})[profile] = read_table(path)
+                continue
             table = None
             if options["metric"] in ON_PROFILES:
                 table = read_table(profiles[dataset, representation, profile, options["level"]])
             add_details(gallery, read_table(path), evaluation, dataset, representation, profile, options, table)
+        for where, details in clusterings.items():
+            add_clusterings(gallery, details, chains, *where)
         gallery.write()
 
 

@@ -9,7 +9,8 @@ from phenoloom.core.files import write_text
 from phenoloom.core.job import job
 from phenoloom.core.provenance import read_origin, versions
 from phenoloom.core.tables import feature_columns, read_table
-from phenoloom.report.assembly import Dataset, page
+from phenoloom.metric_learning.splits import ALL, TEST, TRAIN
+from phenoloom.report.assembly import CellDataset, Dataset, page
 from phenoloom.report.contents import environment_pins, version_rows
 from phenoloom.report.page import section, slug
 
@@ -25,12 +26,22 @@ def main(snakemake):
         dropped = {key: read_table(path) for key, path in zip(profiles, given.dropped, strict=True)}
         tables = zip(given.wells, given.treatments, strict=True)
         shapes = {key: shape(*paths, dropped[key]) for key, paths in zip(profiles, tables, strict=True)}
-        recorded = [read_origin(path).get("versions", {}) for path in given.wells]
+        of_cells = [
+            tuple(Path(path).parts[-5:][index] for index in (0, 2, 3)) for path in given.get("cell_profiles", [])
+        ]
+        dropped |= {key: read_table(path) for key, path in zip(of_cells, given.get("cells_dropped", []), strict=True)}
+        cells = {
+            key: cell_shape(path, dropped[key])
+            for key, path in zip(of_cells, given.get("cell_profiles", []), strict=True)
+        }
+        tables = [*given.wells, *given.get("cell_profiles", [])]
+        recorded = [read_origin(path).get("versions", {}) for path in tables]
         pins = {
             Path(path).stem: environment_pins(Path(path).read_text(encoding="utf-8")) for path in given.environments
         }
         installed = {"python": platform.python_version(), **versions(PROGRAMS)}
-        datasets = [dataset(name, snakemake) for name in config["datasets"]]
+        counted = {Path(path).parts[-3] for path in given.get("samples", [])}
+        datasets = [dataset(name, snakemake) for name in config["datasets"] if name not in counted]
         text = page(
             Path(given.template).parent,
             config,
@@ -44,6 +55,8 @@ def main(snakemake):
             read_table(given.run_times),
             part("run", "Time and memory", given.run, snakemake),
             version_rows(installed, recorded, pins),
+            [cell_dataset(name, snakemake) for name in config["datasets"] if name in counted],
+            cells,
         )
         write_text(snakemake.output[0], text)
 
@@ -55,6 +68,18 @@ def shape(wells, treatments, dropped):
         "wells": pq.read_metadata(wells).num_rows,
         "treatments": pq.read_metadata(treatments).num_rows,
         "features": len(features),
+        "dropped": int(dropped.loc[dropped["kind"] == "feature", "name"].nunique()),
+    }
+
+
+def cell_shape(cells, dropped):
+    """Sizes of one profile of single cells."""
+    split = pq.read_table(cells, columns=["Metadata_Split"])["Metadata_Split"].to_pandas().value_counts()
+    return {
+        "cells": int(split.sum()),
+        "fitted": int(split.get(TRAIN, 0) + split.get(ALL, 0)),
+        "held_out": int(split.get(TEST, 0)),
+        "dimensions": len(feature_columns(pq.read_schema(cells))),
         "dropped": int(dropped.loc[dropped["kind"] == "feature", "name"].nunique()),
     }
 
@@ -85,6 +110,20 @@ def dataset(name, snakemake):
         figures("illumination"),
         figures("montage"),
     )
+
+
+def cell_dataset(name, snakemake):
+    """Tables and figures of one dataset of single cells."""
+    given = snakemake.input
+    tables = [
+        read_table(path)
+        for kind in ("samples", "labels", "lost")
+        for path in given[kind]
+        if Path(path).parts[-3] == name
+    ]
+    folders = [path for path in given.get("cells", []) if Path(path).parts[-3] == name]
+    merged = (snakemake.params.config["datasets"][name].get("merge") or {}).get("datasets", [])
+    return CellDataset(name, *tables, part(f"cells-{name}", "Cells", folders, snakemake), list(merged))
 
 
 if __name__ == "__main__":

@@ -44,3 +44,30 @@ def cell_tables(wildcards):
     """Tables of a representation at the level of cells, one per sample."""
     folder = f"<results>/{wildcards.dataset}/representations/{wildcards.representation}/cells"
     return [f"{folder}/{unit}.parquet" for unit in study.units(wildcards.dataset, wildcards.representation)]
+
+
+def cell_profiles_of(file):
+    """Input function: a file of every cell profile of a representation."""
+
+    def paths(wildcards):
+        folder = f"<results>/{wildcards.dataset}/cell_profiles/{wildcards.representation}"
+        return [f"{folder}/{profile}/{file}" for profile in config["cell_profiles"]]
+
+    return paths
+
+
+def roles_of(dataset):
+    """Channels that the features of a dataset end in; the roles of its channels where it is put together."""
+    roles = (study.dataset(dataset).get("merge") or {}).get("roles") or {}
+    names = [
+        name
+        for one in study.merged(dataset) or [dataset]
+        for name in (roles[one].values() if roles.get(one) else study.channels(one))
+    ]
+    return list(dict.fromkeys(filter(None, names)))
+
+
+#: Options of the report that change the maps and clusters of an AnnData file.
+map_options = {
+    name: config["report"]["cells"][name] for name in ("label", "max_cells", "neighbors", "min_dist", "resolution")
+}

@@ -106,6 +106,49 @@ def _ledgers_of_events(dataset):
     ]
 
 
+def cell_datasets():
+    """(dataset, representation) of every table of single cells."""
+    return [
+        (dataset, representation)
+        for dataset in study.datasets()
+        if dataset not in study.plate_datasets()
+        for representation in study.representations(dataset)
+    ]
+
+
+def events_of_dataset(wildcards):
+    """Tables of the cells of a dataset, and their ledgers; one put together from others has none of its own."""
+    dataset = wildcards.dataset
+    folder = f"<results>/{dataset}"
+    if study.merged(dataset):
+        return {"cells": [f"{folder}/representations/classical/cells/all.parquet"]}
+    samples = study.samples(dataset)
+    stages = ("manifests", "events")
+    return {
+        "cells": [f"{folder}/events/{sample}.parquet" for sample in samples],
+        "ledgers": [f"{folder}/{stage}/{sample}.ledger.parquet" for stage in stages for sample in samples],
+    }
+
+
+def figure_of_cells(wildcards):
+    """AnnData and stacks of a dataset, and the model whose scaling is shown."""
+    dataset, representation = wildcards.dataset, wildcards.representation
+    folder = f"<results>/{dataset}"
+    profile = next(iter(config["cell_profiles"]), None)
+    found = {
+        "cells": f"{folder}/anndata/{representation}.h5ad",
+        "model": [f"{folder}/cell_profiles/{representation}/{profile}/model.npz"] if profile else [],
+        "stacks": [f"{folder}/stacks/{sample}.npy" for sample in study.samples(dataset)],
+    }
+    return {kind: paths for kind, paths in found.items() if paths}
+
+
+def kinds_of(wildcards):
+    """{channel: fluorescence or brightfield} of a dataset, in the order of its stacks."""
+    block = study.dataset(wildcards.dataset).get("channels") or {}
+    return {name: (channel or {}).get("kind", "fluorescence") for name, channel in block.items()}
+
+
 def evaluations(ending):
     """Paths of all evaluations, with an ending."""
     return [
@@ -123,6 +166,21 @@ def drawn_profiles(_):
         if config["evaluation"][evaluation]["metric"] in drawn
     ]
     return list(dict.fromkeys(found))
+
+
+def cell_profiled(file):
+    """Paths of one file of every profile of single cells."""
+    return [
+        f"<results>/{dataset}/cell_profiles/{representation}/{profile}/{file}"
+        for dataset, representation, profile in study.cell_combinations()
+    ]
+
+
+def counted(file):
+    """Paths of one table of counts of every dataset of single cells."""
+    return [
+        f"<results>/{dataset}/summary/{file}" for dataset in study.datasets() if dataset not in study.plate_datasets()
+    ]
 
 
 def profiled(file):
@@ -143,6 +201,9 @@ def of_checkout(path):
     return os.path.relpath(f"{workflow.basedir}/{path}")
 
 
+#: Environments whose pins the report lists.
+environments_of_study = ["ingest", "cellprofiler", "profiles", *(["cytometry"] if cell_datasets() else []), "report"]
+
 #: Folders with figures, by the part of the report that shows them.
 figure_folders = {
     "plate_heatmaps": [f"<results>/figures/{dataset}/plate_heatmaps" for dataset in study.plate_datasets()],
@@ -152,6 +213,7 @@ figure_folders = {
         f"<results>/figures/{dataset}/umap/{representation}/{profile}"
         for dataset, representation, profile in study.combinations()
     ],
+    "cells": [f"<results>/figures/{dataset}/cells/{representation}" for dataset, representation in cell_datasets()],
     "evaluation": ["<results>/figures/evaluation"],
     "run": ["<results>/figures/run_times"],
 }

@@ -10,8 +10,11 @@ from markupsafe import Markup
 from phenoloom import __version__
 from phenoloom.core.words import count, duration
 from phenoloom.report import contents
+from phenoloom.report.cell_scores import method_tables
+from phenoloom.report.chains import chain_of
 from phenoloom.report.page import Section, as_yaml, embed, number, percent, render, slug
 from phenoloom.report.run_times import per_stage
+from phenoloom.report.samples import label_rows, reason_rows, sample_warnings
 from phenoloom.report.summary import dataset_warnings
 
 #: Bytes that the page may take beside its figures.
@@ -35,13 +38,45 @@ class Dataset:
         return self.illumination is not None
 
 
-def page(templates, config, datasets, maps, profiles, dropped, scores, evaluation, ledger, jobs, run, versions):
+@dataclass
+class CellDataset:
+    """Tables (as `samples` counts them) and figures of one dataset of single cells. merged: names of the datasets that
+    it is put together from.
+    """
+
+    name: str
+    samples: object
+    labels: object
+    lost: object
+    figures: Section
+    merged: list
+
+
+def page(
+    templates,
+    config,
+    datasets,
+    maps,
+    profiles,
+    dropped,
+    scores,
+    evaluation,
+    ledger,
+    jobs,
+    run,
+    versions,
+    cell_datasets=(),
+    cell_profiles=None,
+):
     """The report as text, embedding figures up to the configured size.
 
     templates: folder with report.html.j2, report.css and report.js. datasets: list of Dataset. maps, evaluation, run:
     Section. profiles: (dataset, representation, profile) -> numbers. dropped: the same -> table of what was dropped.
-    scores, ledger, jobs: DataFrames. versions: rows of :func:`contents.version_rows`.
+    scores, ledger, jobs: DataFrames. versions: rows of :func:`contents.version_rows`. cell_datasets: list of
+    CellDataset. cell_profiles: as profiles, of single cells.
     """
+    cell_profiles = cell_profiles or {}
+    chains = {name: chain_of(steps) for name, steps in (config.get("cell_profiles") or {}).items()}
     templates = Path(templates)
     options = config.get("report") or {}
     script = (templates / "report.js").read_text(encoding="utf-8")
@@ -49,10 +84,13 @@ def page(templates, config, datasets, maps, profiles, dropped, scores, evaluatio
     sections = [maps, evaluation, run]
     for dataset in datasets:
         sections += [part for part in (dataset.plates, dataset.illumination, dataset.montage) if part]
+    sections += [dataset.figures for dataset in cell_datasets]
     embed(_by_turns(sections), max(0, budget))
     groups = contents.ledger_groups(ledger)
-    dropped_rows, n_dropped = contents.capped(contents.dropped_groups(dropped), contents.DROPPED_ROWS)
-    main = contents.score_rows(scores[contents.headline(scores)])
+    of_cells = contents.dropped_groups({key: table for key, table in dropped.items() if key in cell_profiles})
+    of_wells = contents.dropped_groups({key: table for key, table in dropped.items() if key not in cell_profiles})
+    dropped_rows, n_dropped = contents.capped(of_wells + contents.merged_profiles(of_cells), contents.DROPPED_ROWS)
+    main = contents.score_rows(scores[contents.headline(scores) & (scores["level"] != "cells")])
     score_rows, n_scores = contents.capped(main, contents.SCORE_ROWS)
     return render(
         templates,
@@ -63,12 +101,16 @@ def page(templates, config, datasets, maps, profiles, dropped, scores, evaluatio
             "css": Markup((templates / "report.css").read_text(encoding="utf-8")),
             "script": Markup(script),
             "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            "lead": _lead(datasets, profiles, scores),
-            "tiles": _tiles(datasets),
-            "warnings": _warnings(datasets, scores, ledger, config),
+            "lead": _lead([*datasets, *cell_datasets], {**profiles, **cell_profiles}, scores),
+            "tiles": _tiles(datasets, cell_datasets),
+            "warnings": _warnings(datasets, cell_datasets, scores, chains, ledger, config),
+            "nothing_wrong": _nothing_wrong(datasets, cell_datasets),
             "coverage": config.get("coverage", 0.8),
             "datasets": [_dataset_view(dataset) for dataset in datasets],
+            "cell_datasets": [_cells_view(dataset, config["datasets"][dataset.name]) for dataset in cell_datasets],
             "profiles": contents.profile_rows(profiles),
+            "cell_profiles": contents.cell_profile_rows(cell_profiles, chains),
+            "methods": method_tables(scores, chains, config.get("evaluation") or {}),
             "maps": maps,
             "dropped": dropped_rows,
             "n_dropped": n_dropped,
@@ -124,7 +166,76 @@ def _dataset_view(dataset):
     }
 
 
-def _tiles(datasets):
+def _cells_view(dataset, block):
+    rows, total = contents.capped(dataset.samples, contents.PLATE_ROWS)
+    lost = reason_rows(dataset.lost)
+    found = dataset.samples["Found"]
+    events = block.get("events") or {}
+    joined = events.get("format") == "sorter" and events["join"]["check"]
+    remarks = [_remarks(row, joined) for row in rows]
+    return {
+        "name": dataset.name,
+        "anchor": slug("dataset", dataset.name),
+        "rows": [
+            {**row, "labels": _labels_of(dataset, row), "remarks": said}
+            for row, said in zip(rows, remarks, strict=True)
+        ],
+        "n_rows": total,
+        "totals": {
+            "Found": found.sum() if found.notna().all() else None,
+            "Lost": dataset.samples["Lost"].sum() if found.notna().all() else None,
+            "Kept": dataset.samples["Kept"].sum(),
+        },
+        "labels": label_rows(dataset.labels),
+        "reasons": lost,
+        "remarks": any(remarks),
+        "merged": dataset.merged,
+        "source": f"{dataset.name}/summary",
+        "figures": dataset.figures,
+    }
+
+
+def _remarks(row, joined):
+    """What is to say of one sample. joined: whether its images had to follow the pulses of its FCS file."""
+    said = [row["Unchecked"]] if row["Unchecked"] else ["images verified by the pulse areas"] if joined else []
+    return said + ([f"{count(row['Odd'], 'deviation')} of its FCS file"] if row["Odd"] else [])
+
+
+def _labels_of(dataset, row):
+    """Number of labels of one sample, or its only label."""
+    same = (dataset.labels["Metadata_Sample"] == row["Metadata_Sample"]) & (
+        dataset.labels["Metadata_Dataset"] == row["Metadata_Dataset"]
+    )
+    names = sorted(set(dataset.labels.loc[same, "Label"]))
+    return names[0] if len(names) == 1 else count(len(names), "label") if names else ""
+
+
+def _tiles(datasets, cell_datasets):
+    tiles = _plate_tiles(datasets) if datasets or not cell_datasets else []
+    if not cell_datasets:
+        return tiles
+    if not datasets:
+        tiles = [{"label": "Datasets", "value": number(len(cell_datasets)), "note": ""}]
+    else:
+        tiles[0]["value"] = number(len(datasets) + len(cell_datasets))
+    own = [dataset for dataset in cell_datasets if not dataset.merged]  # cells of merged ones are counted already
+    found, kept = (sum(int(dataset.samples[name].sum()) for dataset in own) for name in ("Found", "Kept"))
+    labels = set().union(*(set(dataset.labels["Label"]) for dataset in own), set())
+    n_samples = sum(len(dataset.samples) for dataset in own)
+    return [
+        *tiles,
+        {"label": "Samples", "value": number(n_samples), "note": ""},
+        {
+            "label": "Events",
+            "value": number(found),
+            "note": f"{number(found - kept)} lost" if found > kept else "none lost",
+        },
+        {"label": "Single cells", "value": number(kept), "note": "events that can be used"},
+        {"label": "Labels", "value": number(len(labels)), "note": "" if labels else "none given"},
+    ]
+
+
+def _plate_tiles(datasets):
     sums = [contents.totals(dataset.plates_table) for dataset in datasets]
 
     def total(name):
@@ -184,12 +295,24 @@ def _lead(datasets, profiles, scores):
     )
 
 
-def _warnings(datasets, scores, ledger, config):
+def _nothing_wrong(datasets, cell_datasets):
+    """What an empty list of warnings means."""
+    right = [
+        *(["every plate has its images, controls and coverage"] if datasets or not cell_datasets else []),
+        *(["every sample has its cells"] if cell_datasets else []),
+        "every evaluation gave a value",
+    ]
+    return ", and ".join([", ".join(right[:-1]), right[-1]])
+
+
+def _warnings(datasets, cell_datasets, scores, chains, ledger, config):
     found = []
+    for dataset in cell_datasets:
+        found += sample_warnings(dataset.name, dataset.samples, dataset.labels, config.get("coverage", 0.8))
     for dataset in datasets:
         found += dataset_warnings(dataset.name, dataset.plates_table, dataset.wells_table, config.get("coverage", 0.8))
     found += contents.exclusion_warnings(config)
-    found += contents.evaluation_warnings(scores)
+    found += contents.evaluation_warnings(scores, chains)
     lost = ledger[ledger["severity"] == "lost"]
     if len(lost):
         stages = ", ".join(f"{stage} {int(part['count'].sum()):,}" for stage, part in lost.groupby("stage", sort=False))

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from phenoloom.core.words import count
+from phenoloom.report.cell_scores import is_main
+from phenoloom.report.chains import HELD_OUT
 from phenoloom.report.page import bar
 from phenoloom.report.style import natural
 
@@ -36,9 +38,15 @@ def names_of(wells):
     }
 
 
-def evaluation_warnings(table):
-    """Warnings about main scores without a value or no better than with shuffled labels, one per evaluation."""
-    found = []
+def evaluation_warnings(table, chains=None):
+    """Warnings about main scores without a value or no better than with shuffled labels, one per evaluation.
+
+    chains: {cell profile: Chain}. Cell profiles of shuffled labels are expected to be no better, and it is said where
+    they are.
+    """
+    found = control_warnings(table, chains or {})
+    shuffled = [name for name, chain in (chains or {}).items() if chain.shuffled]
+    table = table[(table["level"] != "cells") | ~table["profile"].isin(shuffled)]
     keys = ["evaluation", "dataset", "representation", "profile"]
     for (evaluation, *profile), rows in table[headline(table)].groupby(keys, sort=False):
         name = f"{evaluation} of {'/'.join(profile)}"
@@ -58,6 +66,21 @@ def evaluation_warnings(table):
     return found
 
 
+def control_warnings(table, chains):
+    """Warnings about cell profiles of shuffled labels that tell held-out cells better than chance: a leak."""
+    rows = table[(table["metric"] == "held_out_accuracy") & (table["pvalue"].astype(float) <= 0.01)]
+    return [
+        (
+            "serious",
+            f"{row.evaluation} of {row.dataset}/{row.representation}/{row.profile} is better than chance on held-out "
+            f"cells although its labels were shuffled ({row.value:.2f}, chance {row.null:.2f}): its cells are not "
+            "independent.",
+        )
+        for row in rows[headline(rows)].itertuples()
+        if row.profile in chains and chains[row.profile].shuffled and chains[row.profile].setting == HELD_OUT
+    ]
+
+
 def _some(labels, chosen):
     """The first chosen labels, and how many more there are of how many."""
     names = [label for label, yes in zip(labels, chosen, strict=True) if yes]
@@ -72,22 +95,30 @@ HEADLINES = 6
 def headline(table):
     """Which rows of the evaluation table are main scores: bool Series.
 
-    Those of a dose-response that are of one compound are not, nor are more than HEADLINES of one evaluation.
+    Those of a dose-response that are of one compound are not, nor are more than HEADLINES of one evaluation. Of the
+    clusters of cells those at a matched number are, of held-out labels the balanced accuracy.
     """
     single = (table["metric"] == "dose_response") & ~table["label"].fillna("").astype(str).str.startswith("share")
+    single |= table["metric"].isin(["clusters", "held_out_accuracy"]) & ~is_main(table)
     keys = ["evaluation", "dataset", "representation", "profile"]
     rank = table[~single].groupby(keys, sort=False).cumcount().reindex(table.index)
-    return ~single & (rank < HEADLINES)
+    return ~single & ((rank < HEADLINES) | is_main(table))
 
 
 def more_scores(table):
-    """The rows that are no main scores, by evaluation: [(name, rows capped, number of rows)]."""
-    rest = table[~headline(table)]
-    keys = ["evaluation", "dataset", "representation", "profile"]
+    """The rows that are no main scores, by evaluation: [(name, rows capped, number of rows)].
+
+    Those of cells are together for all profiles of a dataset, the main ones among them: a table of their own has these.
+    """
+    of_cells = table["level"] == "cells"
     found = []
-    for (evaluation, *profile), part in rest.groupby(keys, sort=False):
-        rows, total = capped(score_rows(part), SCORE_ROWS)
-        found.append((f"{evaluation} of {'/'.join(profile)}", rows, total))
+    for rest, keys in (
+        (table[~headline(table) & ~of_cells], ["evaluation", "dataset", "representation", "profile"]),
+        (table[of_cells], ["evaluation", "dataset", "representation"]),
+    ):
+        for (evaluation, *profile), part in rest.groupby(keys, sort=False):
+            rows, total = capped(score_rows(part), SCORE_ROWS)
+            found.append((f"{evaluation} of {'/'.join(profile)}", rows, total))
     return found
 
 
@@ -135,6 +166,18 @@ def dropped_groups(tables):
                 }
             )
     return rows
+
+
+def merged_profiles(rows):
+    """Rows of :func:`dropped_groups` with those that differ in the profile only as one: `a/b/c` and `a/b/d` as
+    `a/b/c, d`.
+    """
+    merged = {}
+    for row in rows:
+        where, _, name = row["profile"].rpartition("/")
+        key = (where, *(str(value) for label, value in row.items() if label != "profile"))
+        merged.setdefault(key, (where, [], row))[1].append(name)
+    return [{**row, "profile": f"{where}/{', '.join(names)}"} for where, names, row in merged.values()]
 
 
 def exclusion_warnings(config):
@@ -203,6 +246,13 @@ def reason_kind(reason):
 def profile_rows(shapes):
     """Rows of the table of profiles. shapes: (dataset, representation, profile) -> wells, treatments, features."""
     return [{"profile": "/".join(key), **numbers} for key, numbers in shapes.items()]
+
+
+def cell_profile_rows(shapes, chains):
+    """Rows of the table of cell profiles. shapes: (dataset, representation, profile) -> cells, fitted, held_out,
+    dimensions, dropped. chains: {profile: Chain}.
+    """
+    return [{"profile": "/".join(key), "chain": chains[key[-1]].words, **numbers} for key, numbers in shapes.items()]
 
 
 def version_rows(installed, recorded, pins):

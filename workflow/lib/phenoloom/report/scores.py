@@ -22,10 +22,14 @@ RATE = 0.05
 def add_overview(gallery, table):
     """Add forest plots of the main scores between 0 and 1: value, interval, and the value of shuffled labels.
 
-    table: the study's evaluation table. Scores on other scales (Z', SSMD) stay in the report's table.
+    table: the study's evaluation table. Scores on other scales (Z', SSMD) stay in the report's table; those of cells
+    have figures of their own (cell_scores.add_comparison).
     """
     from phenoloom.report.gallery import pages
 
+    if len(table) and (table["level"] == "cells").all():
+        return
+    table = table[table["level"] != "cells"]
     value = table["value"].astype(float)
     scaled = np.isfinite(value) & (value >= -0.05) & (value <= 1.05)
     shown = table[scaled & headline(table)].reset_index(drop=True)
@@ -95,7 +99,7 @@ def add_details(gallery, details, evaluation, dataset, representation, profile, 
     where = f"{evaluation} ({dataset}/{representation}/{profile})"
     columns = set(details.columns)
     if "neighbour_label" in columns:
-        _add_confusion(gallery, details, name, where)
+        _add_confusion(gallery, details, name, where, (options or {}).get("level") == "cells")
     elif "mean_average_precision" in columns:
         _add_precision(gallery, details, name, where)
     elif "energy_distance" in columns:
@@ -119,7 +123,7 @@ def confusion_matrix(details):
     return labels, counts
 
 
-def _add_confusion(gallery, details, name, where):
+def _add_confusion(gallery, details, name, where, of_cells=False):
     labels, counts = confusion_matrix(details)
     title = f"Confusion matrix: {where}"
     if not counts.sum():
@@ -161,8 +165,8 @@ def _add_confusion(gallery, details, name, where):
             [f"{shorten(label, 26)} ({total})" for label, total in zip(labels, totals[:, 0], strict=True)],
         )
         axis.tick_params(length=0, labelcolor=style.INK)
-        axis.set_xlabel("label of the nearest allowed neighbour")
-        axis.set_ylabel("own label (number of units)")
+        axis.set_xlabel("label by the nearest cells" if of_cells else "label of the nearest allowed neighbour")
+        axis.set_ylabel(f"own label (number of {'cells' if of_cells else 'units'})")
         if len(labels) <= 25:
             for row, column in zip(*np.nonzero(counts), strict=True):
                 axis.text(
@@ -182,8 +186,14 @@ def _add_confusion(gallery, details, name, where):
         figure,
         data,
         title,
-        "Which label the nearest neighbour of each unit has; neighbours of the same compound (NSCB: also of the same "
-        f"batch) are excluded. Right answers lie on the diagonal: {hits:,} of n = {n:,} ({share(hits / n, 1)}). "
+        (
+            "Which label most of the nearest training cells of each held-out cell have; where none was held out, cells "
+            "of the other parts of a cross-validation. "
+            if of_cells
+            else "Which label the nearest neighbour of each unit has; neighbours of the same compound (NSCB: also of "
+            "the same batch) are excluded. "
+        )
+        + f"Right answers lie on the diagonal: {hits:,} of n = {n:,} ({share(hits / n, 1)}). "
         "Numbers are counts, colours shares of the row." + left_out,
         group=f"confusion--{where.split()[0]}",
     )
