@@ -33,6 +33,7 @@ AHEAD = {
     ("ingest", "phenoloom.evaluation.plan"),
     ("ingest", "phenoloom.planning"),
     ("ingest", "phenoloom.illumination.frozen"),
+    ("ingest", "phenoloom.cytometry.preflight"),
 }
 
 

@@ -1,6 +1,7 @@
 """The command line: `python -m phenoloom COMMAND`; each command is a module of `phenoloom.commands`."""
 
 import argparse
+import logging
 import sys
 
 from phenoloom.commands import failures, fcs, freeze, plan, prepare, rate, reference, retry, run
@@ -27,6 +28,8 @@ def main(arguments=None):
     for name, module in COMMANDS.items():
         module.add(commands.add_parser(name, help=module.__doc__.split(": ", 1)[1]))
     given = parser.parse_args(arguments)
+    # What is lost stands in ledgers, and commands say what of it matters: without a handler each row would be printed.
+    logging.getLogger("phenoloom").addHandler(logging.NullHandler())
     try:
         return COMMANDS[given.command].call(given)
     except InputError as error:

@@ -68,6 +68,11 @@ class Instrument:
                     site=event.number,
                 )
 
+    def parameters(self, channels):
+        """{channel: parameter} of the channels whose source is no number of a page. Raises InputError for none such."""
+        sources = {name: _source(name, block) for name, block in channels.items()}
+        return {name: self._parameter(name, source) for name, source in sources.items() if not source.isdigit()}
+
     def pages(self, channels, numbers, sums, options):
         """Page (0-based) of each channel, in order. channels: the dataset's block. sums: (n, P) of the first images.
 
@@ -75,9 +80,7 @@ class Instrument:
         its areas. numbers: (n,) of the events. options: block `events.join`. Raises InputError for a parameter that
         there is not or that no page follows, and says so where that is since images and events are not joined rightly.
         """
-        asked = {name: block.get("source") or name for name, block in channels.items()}
-        parameters = {name: self._parameter(name, source) for name, source in asked.items() if not source.isdigit()}
-        page_of = {}
+        parameters, page_of = self.parameters(channels), {}
         if parameters:
             areas = self.areas(numbers[-1] + 1).iloc[numbers].reset_index(drop=True)
             matches = match_pages(sums, areas, self.suffix)
@@ -89,7 +92,10 @@ class Instrument:
                 f"channel {lost[0]}: no page of the images follows {parameters[lost[0]]} of {self.path}; give the "
                 "number of its page as its source, or another parameter"
             )
-        pages = [page_of[parameters[name]] if name in parameters else int(asked[name]) for name in asked]
+        pages = [
+            page_of[parameters[name]] if name in parameters else int(_source(name, block))
+            for name, block in channels.items()
+        ]
         if max(pages) >= sums.shape[1]:
             raise InputError(
                 f"a channel's source is page {max(pages)}, but the images have {sums.shape[1]} pages (0-based)"
@@ -111,9 +117,9 @@ class Instrument:
         if not join.verified:
             ledger.add(join.reason, "flagged", unit="plate")
         found = {match.parameter: match.page for match in join.matches}
-        for (name, block), page in zip(channels.items(), pages, strict=True):
-            source = block.get("source") or name
-            parameter = "" if source.isdigit() else self._parameter(name, source)
+        parameters = self.parameters(channels)
+        for name, page in zip(channels, pages, strict=True):
+            parameter = parameters.get(name)
             if found.get(parameter, page) != page:
                 raise InputError(
                     f"channel {name}: page {page} follows {parameter} in the first events of {self.path}, page "
@@ -165,6 +171,11 @@ class Instrument:
         if found is None:
             raise InputError(f"{self.path} holds no spillover matrix; name a CSV file in events.fcs.compensate")
         return found
+
+
+def _source(name, block):
+    """What a channel is asked for by: its source, or its name."""
+    return block.get("source") or name
 
 
 def _kept(names, patterns, path):

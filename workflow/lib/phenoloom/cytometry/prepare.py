@@ -46,8 +46,11 @@ def prepare_dataset(dataset, block, folder, threads, say):
             write_if_changed(folder / f"{name}.ledger.parquet", to_bytes(ledger)),
         ]
         summaries[name] = summarize(table, row)
-        images = count(summaries[name]["images"], "image")
-        say(f"{dataset}/{row['sample']}: {images}" + ("" if any(changed) else ", unchanged"))
+        lost = sum(one["count"] for one in ledger.to_pylist() if one["severity"] == "lost")
+        words = [count(summaries[name]["images"], "image"), f"{count(lost, 'event')} lost" if lost else ""]
+        say(
+            f"{dataset}/{row['sample']}: " + ", ".join([*filter(None, words), *([] if any(changed) else ["unchanged"])])
+        )
     if summaries and not problems:
         text = json.dumps(summaries, indent=1, ensure_ascii=False)
         write_if_changed(folder / "summary.json", text.encode())

@@ -61,6 +61,9 @@ def preflight(config, threads=4):
         folder = f"results/{config['study']}/{dataset}"
         findings += _tables(dataset, block)
         images = Images({}, 0, None, [], 0)
+        if block.get("samples") or block.get("merge"):
+            estimates.append(_of_events(dataset, block, config, threads, findings))
+            continue
         if block.get("plates"):
             images = _images(dataset, block, config, threads, findings)
         findings += pipeline_findings(dataset, block, images.paths)
@@ -146,6 +149,19 @@ def _images(dataset, block, config, threads, findings):
     if shape is None and declared:
         shape = (block["geometry"].get("width", 1080), block["geometry"].get("height", 1080))
     return Images(imaged, number, shape, list(sizes), sum(sizes.values()))
+
+
+def _of_events(dataset, block, config, threads, findings):
+    """Check the samples of a dataset of single events; return the Estimate, without hours, for no rate is known."""
+    # Single events come after ingest; preflight looks ahead because its errors cost the most time.
+    from phenoloom.cytometry.preflight import Checked, check_samples
+
+    checked = check_samples(dataset, block, threads) if block.get("samples") else Checked([])
+    findings += [
+        Finding(one, "/".join(filter(None, [dataset, sample])), text) for one, sample, text in checked.problems
+    ]
+    jobs = 2 * checked.samples + bool(block.get("merge")) + len(config.get("cell_profiles") or {})
+    return Estimate(0, checked.images, jobs, 0, checked.size / 1e9, 0)
 
 
 def _frozen(dataset, block, headers):
@@ -442,10 +458,22 @@ def _last_jobs(config):
         names = [*(["cellprofiler"] if imaged else []), *(block.get("representations") or {})]
         combinations += [(dataset, name, profile) for name in names for profile in config.get("profiles") or {}]
     evaluations = config.get("evaluation") or {}
-    found = plan.combinations(evaluations, combinations)
+    of_cells = {name: options for name, options in evaluations.items() if options.get("level") == "cells"}
+    others = {name: options for name, options in evaluations.items() if name not in of_cells}
+    found = plan.combinations(others, combinations) + plan.combinations(of_cells, _profiles_of_cells(config))
     jobs = Counter(f"evaluate {evaluations[name].get('metric')}" for name, *_ in found)
     once = ("evaluation_table", "figure_evaluation", "ledger", "run_times", "figure_run_times", "report")
     return {**jobs, **dict.fromkeys(once, 1)}
+
+
+def _profiles_of_cells(config):
+    """(dataset, representation, profile) of all profiles of single cells."""
+    return [
+        (dataset, "classical", profile)
+        for dataset, block in config["datasets"].items()
+        if block.get("merge") or (block.get("samples") and (block.get("features") or {}).get("classical") is not None)
+        for profile in config.get("cell_profiles") or {}
+    ]
 
 
 def write(folder, study, findings, estimate):

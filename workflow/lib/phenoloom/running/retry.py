@@ -125,6 +125,9 @@ def unindexed(study):
     for dataset in study.image_datasets():
         for plate in _plates(study, dataset) if not study.simulated(dataset) else ():
             found[dataset] += sum(row["count"] for row in _not_indexed(study, dataset, plate) if _is_loss(row))
+    for dataset in study.event_datasets():
+        for path in sorted(Path(study.results, dataset, "manifests").glob("*.ledger.parquet")):
+            found[dataset] += sum(row["count"] for row in _lost(path))
     return +found
 
 
@@ -191,7 +194,9 @@ def _follows(found, study):
     """What cells, profiles and evaluations lost by themselves, not as others' ledgers have it."""
     results = Path(study.results)
     patterns = (
+        "*/events/*.ledger.parquet",
         "*/representations/*/cells/*.ledger.parquet",
+        "*/cell_profiles/*/*/ledger.parquet",
         "*/profiles/*/*/ledger.parquet",
         "evaluation/**/*.ledger.parquet",
     )
