@@ -47,7 +47,7 @@ rule ingest:
 
 
 rule features:
-    """Quality, illumination functions and the single-cell tables of all plates."""
+    """Quality, illumination functions and the single-cell tables of all plates and samples."""
     input:
         for_images("<results>/{dataset}/quality/{plate}.parquet"),
         [
@@ -56,15 +56,25 @@ rule features:
             if study.pipeline(dataset)
             for plate in study.plates(dataset)
         ],
+        [
+            f"<results>/{dataset}/representations/classical/cells/{unit}.parquet"
+            for dataset in study.datasets()
+            if dataset not in study.plate_datasets() and study.representations(dataset)
+            for unit in study.units(dataset, "classical")
+        ],
 
 
 rule profiles:
-    """Well and treatment profiles of every representation."""
+    """Well, treatment and single-cell profiles of every representation."""
     input:
         [
             f"<results>/{dataset}/profiles/{representation}/{profile}/{level}.parquet"
             for dataset, representation, profile in study.combinations()
             for level in ("wells", "treatments")
+        ],
+        [
+            f"<results>/{dataset}/cell_profiles/{representation}/{profile}/cells.parquet"
+            for dataset, representation, profile in study.cell_combinations()
         ],
 
 
