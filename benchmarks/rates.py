@@ -1,11 +1,12 @@
 """Measure what the jobs of every rule take, and write the rates that `python -m phenoloom plan` goes by.
 
-    python benchmarks/rates.py [--repeats 2] [--cores 2] [--folder FOLDER] [--output resources/rates.tsv]
+    python benchmarks/rates.py [--repeats 2] [--cores 2] [--folder FOLDER] [--output resources/rates.tsv] [--add]
 
-Runs four studies of its own, all of them simulated: images of two sizes and channel counts, tables of two sizes with
-every metric. Each is run `repeats` times and the quickest time of each job counts, so that other work on the machine
-matters less. Two sizes give the fixed part of a rate and that per unit of work. Some half an hour on two cores. Run it
-in the main environment (`make env`) on a machine that does nothing else.
+Runs six studies of its own, all of them simulated: images of two sizes and channel counts, tables of two sizes with
+every metric, events of a sorter in two numbers. Each is run `repeats` times and the quickest time of each job counts,
+so that other work on the machine matters less. Two sizes give the fixed part of a rate and that per unit of work. Some
+three quarters of an hour on two cores. Run it in the main environment (`make env`) on a machine that does nothing else;
+with --add the studies of cells only, whose rates are added to those that are there.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from phenoloom.planning import jobs, rates  # noqa: E402
 from phenoloom.planning.work import RULES, Work, rule_of  # noqa: E402
 from phenoloom.record.events import read_runs  # noqa: E402
 from phenoloom.record.jobs import read_benchmarks  # noqa: E402
+from phenoloom.simulate.sorter import write_run  # noqa: E402
 
 CHANNELS = ["DNA", "ER", "RNA", "AGP", "Mito"]
 BRIGHTFIELD = {name: {"kind": "brightfield"} for name in ("BF1", "BF2", "BF3")}
@@ -89,6 +91,37 @@ def tables(name, plates, cells):
     return {"study": name, "datasets": {"tables": dataset}, "profiles": {"default": PROFILE}, "evaluation": evaluation}
 
 
+def cells(name, events):
+    """Config of a study of single cells: two simulated runs of a sorter and both together, with every metric."""
+    scaled = [{"split": {"hold_out": "cells"}}, {"scale": {"method": "standard"}}, {"pca": {"n": 30}}]
+    learned = {method: [*scaled, {"metric": {"method": method, "n": 10}}] for method in ("nca", "lmnn", "mlkr", "lfda")}
+    datasets = {}
+    for number, dataset in enumerate(("one", "two")):
+        sample = f"{name}_{dataset}"
+        write_run(Path(sample), sample, events, seed=number)
+        row = {"sample": sample, "images": f"{sample}/images", "fcs": f"{sample}/{sample}.fcs"}
+        pd.DataFrame([{**row, "events": f"{sample}/{sample}_classes.csv"}]).to_csv(
+            f"{sample}.tsv", sep="\t", index=False
+        )
+        datasets[dataset] = {
+            "assay": "cytometry",
+            "samples": f"{sample}.tsv",
+            "channels": {source.removesuffix("-A"): {"source": source} for source in ("DNA-A", "Bodies-A", "FSC-A")},
+            "events": {"format": "sorter", "pattern": "*_{event}.tiff", "labels": {"Label": "Class"}},
+            "features": {"classical": {}},
+        }
+    datasets["both"] = {"assay": "cytometry", "merge": {"datasets": ["one", "two"]}}
+    return {
+        "study": name,
+        "datasets": datasets,
+        "cell_profiles": {"none": scaled, **learned},
+        "evaluation": {
+            "clusters": {"metric": "clusters", "level": "cells"},
+            "held_out": {"metric": "held_out_accuracy", "level": "cells"},
+        },
+    }
+
+
 def write_profiles(path, plates, features, cells=1):
     """A table of random features for wells of 96-well plates, `cells` rows a well; treatments in two concentrations."""
     rows, columns = FORMATS[96]
@@ -115,9 +148,18 @@ def run(config, repeats, cores):
     """Run a study; return [(Job, Done)], the least of every quantity over the repeats."""
     path = Path(f"{config['study']}.yaml")
     path.write_text(yaml.safe_dump(config, sort_keys=False))
-    images = [block for block in config["datasets"].values() if block.get("features")]
+    images = [block for block in config["datasets"].values() if "cellprofiler" in block.get("features", {})]
     if images:
         command("rate", path, "--sites", "3")
+    events = Study(read_config(path), f"results/{config['study']}")
+    lists = [
+        f"{events.results}/{dataset}/manifests/{sample}.parquet"
+        for dataset in events.event_datasets()
+        for sample in events.samples(dataset)
+    ]
+    if lists:  # by jobs, before `run` lists them itself
+        snakemake = ["--snakefile", ROOT / "Snakefile", "--configfile", path, "--cores", cores, "--quiet", "all"]
+        command(*lists, *snakemake, module="snakemake")
     least = {}
     for repeat in range(repeats):
         again = ["--forceall"] if repeat else []
@@ -134,13 +176,11 @@ def smaller(one, other):
     return min(known) if known else None
 
 
-def command(*arguments):
-    """Run a command of phenoloom in the working directory; its output goes to standard error."""
+def command(*arguments, module="phenoloom"):
+    """Run a command of phenoloom, or Snakemake, in the working directory; its output goes to standard error."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "workflow/lib")}
-    subprocess.run(
-        [sys.executable, "-m", "phenoloom", *map(str, arguments)], check=True, env=environment, stdout=sys.stderr
-    )
+    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True, env=environment, stdout=sys.stderr)
 
 
 def points(config, done):
@@ -188,6 +228,19 @@ def as_table(found, about):
     return "\n".join(lines) + "\n"
 
 
+def added(path, found, about):
+    """The file of rates with those that it lacks, each at its place."""
+    before = path.read_text(encoding="utf-8").splitlines()
+    kinds = {line.split("\t")[0] for line in before if not line.startswith("#")}
+    new = as_table({key: pairs for key, pairs in found.items() if key[0] not in kinds}, about[-1:]).splitlines()
+    comments = [line for line in before + new if line.startswith("#")]
+    header, *rows = [line for line in before if not line.startswith("#")]
+    rows += [line for line in new if not line.startswith("#") and line != header]
+    order = list(RULES)
+    rows.sort(key=lambda line: (order.index(_rule(line.split("\t")[0])), line.split("\t")[0]))
+    return "\n".join([*dict.fromkeys(comments), header, *rows]) + "\n"
+
+
 def _rule(kind):
     return kind if kind in RULES else kind.split()[0]
 
@@ -208,6 +261,9 @@ def main():
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="work here and leave the studies (default: a temporary folder)")
     parser.add_argument("--output", type=Path, default=rates.SHIPPED)
+    parser.add_argument(
+        "--add", action="store_true", help="run the studies of cells only; add the rates that are not there"
+    )
     given = parser.parse_args()
     output = given.output.resolve()
     with tempfile.TemporaryDirectory() as name:
@@ -217,12 +273,17 @@ def main():
         for linked in ("resources", "profiles", "workflow"):
             if not Path(linked).exists():
                 Path(linked).symlink_to(ROOT / linked)
-        studies = [
-            simulated("small", plates=2, wells=6, side=256, brightfield=False),
-            simulated("large", plates=3, wells=12, side=768, brightfield=True),
-            tables("few", plates=3, cells=10),
-            tables("many", plates=24, cells=200),
-        ]
+        studies = (
+            []
+            if given.add
+            else [
+                simulated("small", plates=2, wells=6, side=256, brightfield=False),
+                simulated("large", plates=3, wells=12, side=768, brightfield=True),
+                tables("few", plates=3, cells=10),
+                tables("many", plates=24, cells=200),
+            ]
+        )
+        studies += [cells("fewer", events=150), cells("more", events=900)]
         found = {}
         for config in studies:
             done = run(config, given.repeats, given.cores)
@@ -230,9 +291,10 @@ def main():
                 found.setdefault(key, []).extend(pairs)
     about = [
         f"measured by benchmarks/rates.py on {given.cores} cores of {processor()}, {datetime.date.today()}:",
-        "simulated plates of 256 x 256 x 5 and 768 x 768 x 8 pixels, tables of 288 and 2,304 wells.",
+        "simulated plates of 256 x 256 x 5 and 768 x 768 x 8 pixels, tables of 288 and 2,304 wells,",
+        "simulated sorter runs of 150 and 900 events.",
     ]
-    write_text(output, as_table(found, about))
+    write_text(output, added(output, found, about) if given.add else as_table(found, about))
     print(output)
 
 

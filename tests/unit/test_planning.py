@@ -97,6 +97,31 @@ def test_before_the_layout_is_made_wells_and_treatments_come_from_the_plate_maps
     assert Work(Study(config, "results")).units(job("profile", **of), "well") == 2 * 96
 
 
+def test_the_work_on_single_events_is_their_number(tmp_path):
+    (tmp_path / "samples.tsv").write_text("sample\timages\none\ti\ntwo\tj\n")
+    events = {"format": "crops", "pattern": "{event}.png"}
+    dataset = {"assay": "cytometry", "samples": str(tmp_path / "samples.tsv"), "channels": {"DNA": {}}}
+    dataset |= {"events": events, "features": {"classical": {}}}
+    learned = [{"metric": {"method": "lfda"}}]
+    config = {"study": "s", "datasets": {"d": dataset}, "cell_profiles": {"none": [{"pca": {"n": 2}}], "lfda": learned}}
+    config["evaluation"] = {"clusters": {"metric": "clusters", "level": "cells"}}
+    work = Work(Study(complete(config), str(tmp_path)))
+    (tmp_path / "d/manifests").mkdir(parents=True)
+    counted = {name: {"events": number, "height": 9, "width": 9} for name, number in (("one", 7), ("two", 4))}
+    (tmp_path / "d/manifests/summary.json").write_text(json.dumps(counted))
+    assert work.units(job("events", dataset="d", sample="one"), "event") == 7
+    of = {"dataset": "d", "representation": "classical"}
+    assert work.units(job("cell_profile", **of, profile="lfda"), "event") == 11
+    assert work.units(job("anndata", **of), "cell profile of an event") == 22
+    kinds = [work.kind(job("cell_profile", **of, profile=name)) for name in ("none", "lfda")]
+    assert kinds == ["cell_profile", "cell_profile lfda"]
+    assert work.kind(job("evaluate", evaluation="clusters", **of, profile="lfda")) == "evaluate clusters"
+    assert work.holds(job("events", dataset="d", sample="two")) and not work.holds(
+        job("events", dataset="d", sample="x")
+    )
+    assert not work.holds(job("cell_profile", **of, profile="gone"))
+
+
 def test_rows_of_a_table_that_entered_are_known_once_it_did(study):
     old = job("profile", dataset="d", representation="old", profile="default")
     path = f"{study.results}/d/representations/old/wells/all.parquet"

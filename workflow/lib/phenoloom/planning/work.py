@@ -10,6 +10,7 @@ import pyarrow.parquet as parquet
 from phenoloom.cellprofiler import batches
 from phenoloom.core.errors import InputError
 from phenoloom.ingest import geometry, layouts
+from phenoloom.metric_learning.chain import parse
 
 
 class Rule(NamedTuple):
@@ -20,7 +21,7 @@ class Rule(NamedTuple):
     disk: str
 
 
-#: Every rule that the shipped rates know. An evaluation has a rate per metric.
+#: Every rule that the shipped rates know. An evaluation has a rate per metric, a cell profile one per learned metric.
 RULES = {
     "simulate": Rule("simulate", "image megapixel", "image megapixel"),
     "simulation_truth": Rule("simulate", "well", "well"),
@@ -31,13 +32,24 @@ RULES = {
     "illumination": Rule("illumination", "image megapixel", "function megapixel"),
     "cellprofiler": Rule("features", "pipeline second", "image megapixel"),
     "cells": Rule("features", "image megapixel", "image megapixel"),
+    "manifest": Rule("ingest", "event", "event"),
+    "events": Rule("ingest", "event", "event"),
+    "crop_features": Rule("features", "event", "event"),
+    "merge_features": Rule("features", "event", "event"),
+    "cell_profile": Rule("profiles", "event", "event"),
+    **{f"cell_profile {method}": Rule("profiles", "event", "event") for method in ("nca", "lmnn", "mlkr", "lfda")},
+    "anndata": Rule("profiles", "cell profile of an event", "cell profile of an event"),
     "enter": Rule("profiles", "MB of tables", "MB of tables"),
     "aggregate": Rule("profiles", "image megapixel", "well"),
     "aggregate of tables": Rule("profiles", "MB of tables", "MB of tables"),
     "profile": Rule("profiles", "well", "well"),
     "evaluate": Rule("evaluation", "million pairs", "well"),
+    "evaluate clusters": Rule("evaluation", "event", "event"),
+    "evaluate held_out_accuracy": Rule("evaluation", "event", "event"),
     "evaluation_table": Rule("evaluation", "evaluation", "evaluation"),
     "dataset_summary": Rule("report", "image", "well"),
+    "sample_summary": Rule("report", "event", "event"),
+    "figure_cells": Rule("report", "cell profile of an event", "cell profile of an event"),
     "figure_plate_heatmaps": Rule("report", "plate", "plate"),
     "figure_illumination": Rule("report", "function megapixel", "plate"),
     "figure_montage": Rule("report", "field megapixel", "field megapixel"),
@@ -83,6 +95,8 @@ class Work:
             "pipeline second": self._pipeline_seconds,
             "MB of tables": self._tables_mb,
             "well": self._wells,
+            "event": self._events,
+            "cell profile of an event": lambda job: self._events(job) * len(study.config["cell_profiles"]),
             "million pairs": self._pairs,
         }
 
@@ -104,6 +118,10 @@ class Work:
         representation, plate, batch = (wildcards.get(name) for name in ("representation", "plate", "batch"))
         if representation not in (None, *study.representations(dataset)):
             return False
+        if wildcards.get("sample") not in (None, *study.samples(dataset)):
+            return False
+        if rule_of(job) == "cell_profile" and wildcards.get("profile") not in study.config["cell_profiles"]:
+            return False
         plates = study.units(dataset, representation) if representation else study.plates(dataset)
         return plate is None or plate in plates and (batch is None or batch in study.batches(dataset, plate))
 
@@ -113,6 +131,10 @@ class Work:
         if rule == "evaluate":
             options = self.study.config["evaluation"].get(job.wildcards.get("evaluation")) or {}
             return f"evaluate {options.get('metric')}"
+        if rule == "cell_profile":
+            steps = dict(parse(self.study.config["cell_profiles"].get(job.wildcards.get("profile")) or []))
+            method = steps.get("metric", {}).get("method", "none")
+            return rule if method == "none" else f"{rule} {method}"
         if rule == "aggregate" and self._entered(job):
             return "aggregate of tables"
         return rule
@@ -202,6 +224,13 @@ class Work:
         if block.get("geometry"):
             known.append(len(plates) * len({well for well, _ in geometry.sites(block["geometry"])}))
         return min(filter(None, known), default=0)
+
+    def _events(self, job):
+        """Events of a job: of its sample, its dataset, or of all; those that maps leave out count too."""
+        study, dataset = self.study, _dataset(job)
+        if dataset is None:
+            return sum(map(study.n_events, study.event_datasets()))
+        return study.n_events(dataset, job.wildcards.get("sample"))
 
     def _entered_rows(self, job, level):
         """Profiles of a representation that entered, from the tables that are there already; else None."""

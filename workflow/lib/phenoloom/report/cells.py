@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.lines import Line2D
 
 from phenoloom.core.tables import METADATA
@@ -15,7 +16,9 @@ from phenoloom.report.plates import page_text
 from phenoloom.report.style import shorten
 
 #: Panels beside each other and in one figure; colours of a legend.
-COLUMNS, PANELS, COLOURS = 4, 12, 21
+COLUMNS, PANELS, COLOURS = 4, 12, 3 * len(style.CATEGORIES)
+#: Colour of cells without a value, or with a rare one.
+UNKNOWN = "#ccd3da"
 #: Features that are drawn where the config names none, how alike two of them may be (|r|), classes, and bins.
 FEATURES, ALIKE, CLASSES, BINS = 4, 0.7, 7, 40
 #: Pixels per inch of the points inside an SVG: a point each would make it many megabytes.
@@ -85,8 +88,8 @@ def _map_figure(parts, chains, kind):
     rows = _rows_of(parts, chains)
     shared = kind != "leiden"
     values = pd.concat([part["Colour"] for part in parts.values()])
-    looks = {value: (colour, marker) for value, colour, marker in style.categories(values, COLOURS)}
-    beside, margin = max(map(len, rows)), 1.7 if shared else 0.1
+    looks = _looks(values)
+    beside, margin = max(map(len, rows)), 1.8 if shared else 0.1
     side, title = min(2.7, (style.WIDTH - margin) / beside), 0.36
     with style.look():
         figure = style.Figure(figsize=(side * beside + margin, (side + title) * len(rows) + 0.1), dpi=POINTS_DPI)
@@ -96,7 +99,7 @@ def _map_figure(parts, chains, kind):
                 inner, top = side - 0.15, (side + title) * line + title + 0.04
                 box = [(side * column + 0.05) / width, 1 - (top + inner) / height, inner / width, inner / height]
                 axis = figure.add_axes(box)
-                _scatter(axis, parts[name], looks if shared else _cluster_looks(parts[name]))
+                _scatter(axis, parts[name], looks if shared else _looks(parts[name]["Colour"]))
                 more = "" if shared else f" · {count(parts[name]['Colour'].nunique(), 'cluster')}"
                 axis.set_title(f"{shorten(name, 30)}\n", fontsize=7.5, pad=4)
                 words = f"{chains[name].words}{more}"
@@ -115,15 +118,21 @@ def _rows_of(names, chains):
     return lines
 
 
-def _cluster_looks(part):
-    return {value: (colour, marker) for value, colour, marker in style.categories(part["Colour"], COLOURS)}
+def _looks(values):
+    """{value: colour} of the most frequent values: the palette, then lighter and darker kinds of it."""
+    names = [value for value, _, _ in style.categories(values, COLOURS)]
+    mixed = []
+    for ground, share in (("white", 0.0), ("white", 0.5), ("black", 0.45)):
+        for colour in style.CATEGORIES:
+            mixed.append(to_hex((1 - share) * np.array(to_rgb(colour)) + share * np.array(to_rgb(ground))))
+    return dict(zip(names, mixed, strict=False))
 
 
 def _scatter(axis, part, looks):
     """Cells that a profile was fitted on are pale where it has held others out."""
     pale = (part["Split"] == TRAIN).to_numpy()
     size = 10 if len(part) < 1500 else 4 if len(part) < 8000 else 1.5
-    colours = np.array([looks.get(value, ("#ccd3da", "o"))[0] for value in part["Colour"]], dtype=object)
+    colours = np.array([looks.get(value, UNKNOWN) for value in part["Colour"]], dtype=object)
     for chosen, alpha in ((pale, 0.28), (~pale, 0.9)):
         axis.scatter(
             part["X"][chosen],
@@ -145,11 +154,11 @@ def _legend(figure, values, looks, left):
     counts = values[values != ""].value_counts()
     handles = [
         Line2D([], [], marker="o", linestyle="", color=colour, markersize=5, label=shorten(value, 22))
-        for value, (colour, _) in looks.items()
+        for value, colour in looks.items()
     ]
     if len(counts) > len(looks) or (values == "").any():
-        handles.append(Line2D([], [], marker="o", linestyle="", color="#ccd3da", markersize=5, label="others, unknown"))
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(left, 0.99), fontsize=7.5, handletextpad=0.2)
+        handles.append(Line2D([], [], marker="o", linestyle="", color=UNKNOWN, markersize=5, label="others, unknown"))
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(left, 0.99), fontsize=7, handletextpad=0.2)
 
 
 def _map_words(kind, words, n, chains, names):
