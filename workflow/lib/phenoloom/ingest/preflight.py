@@ -160,7 +160,11 @@ def _of_events(dataset, block, config, threads, findings):
     findings += [
         Finding(one, "/".join(filter(None, [dataset, sample])), text) for one, sample, text in checked.problems
     ]
-    jobs = 2 * checked.samples + bool(block.get("merge")) + len(config.get("cell_profiles") or {})
+    measured = bool(block.get("merge")) or (block.get("features") or {}).get("classical") is not None
+    listed = geometry.read_summary(f"results/{config['study']}/{dataset}/manifests/summary.json")
+    jobs = checked.samples * (1 + measured + (not listed)) + bool(block.get("merge"))
+    # The counts of its samples, and of what is measured the profiles, AnnData and figures.
+    jobs += 1 + measured * (len(config.get("cell_profiles") or {}) + 2)
     return Estimate(0, checked.images, jobs, 0, checked.size / 1e9, 0)
 
 
