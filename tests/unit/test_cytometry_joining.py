@@ -30,7 +30,7 @@ def test_pages_are_matched_without_being_told():
 
 
 def test_r_is_pearsons_where_both_are_finite():
-    sums, areas = SUMS.copy(), EVENTS[["A-A", "B-A"]].to_numpy()
+    sums, areas = SUMS.copy(), EVENTS[["A-A", "B-A"]].to_numpy(copy=True)
     sums[5:40, 0], areas[30:60, 1] = np.nan, np.inf
     r = correlate(sums, areas)
     for page in range(4):

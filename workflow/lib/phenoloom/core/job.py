@@ -172,6 +172,8 @@ def _output_to(path):
                 )
                 yield
         finally:
+            for handler in [one for one in logging.root.handlers if getattr(one, "stream", None) is file]:
+                logging.root.removeHandler(handler)
             for descriptor, original in enumerate(saved, start=1):
                 os.dup2(original, descriptor)
                 os.close(original)
