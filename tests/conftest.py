@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 
+# Scripts that run inside the tests set it too, and Numba takes no second value.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("PHENOLOOM_TEST_DATA", ROOT.parent / "shared" / "data"))
 
