@@ -83,9 +83,9 @@ def test_a_source_that_no_page_has_is_refused(files, tmp_path, source, said):
 def test_parameters_and_spillover_on_request(files, tmp_path):
     ledger = Ledger("events")
     given = BLOCK["events"]["fcs"] | {"parameters": ["EventNumber?", "H2B-mNeonGreen*-A"]}
-    assert Instrument(files["fcs"], given, ledger).kept == ["EventNumber0", "EventNumber1", "H2B-mNeonGreen*-A"]
+    assert Instrument(files["fcs"], given, ledger, "-A").kept == ["EventNumber0", "EventNumber1", "H2B-mNeonGreen*-A"]
     with pytest.raises(InputError, match="matches 'SSC_A'; did you mean 'SSC-A'"):
-        Instrument(files["fcs"], given | {"parameters": ["SSC_A"]}, ledger)
+        Instrument(files["fcs"], given | {"parameters": ["SSC_A"]}, ledger, "-A")
 
 
 def test_features_are_measured_for_every_event(built):

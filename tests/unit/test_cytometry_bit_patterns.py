@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from phenoloom.core.errors import InputError
-from phenoloom.cytometry.bit_patterns import chosen_patterns, decode_bit_patterns, find_bit_patterns, join_words
+from phenoloom.cytometry.bit_patterns import chosen_patterns, decode_bit_patterns, find_bit_patterns
 
 RANDOM = np.random.default_rng(0)
 N = 300
@@ -56,11 +56,6 @@ def test_every_pattern_is_decoded_exactly():
     np.testing.assert_array_equal(decode_bit_patterns(strided), integers)
     with pytest.raises(ValueError, match="float32"):
         decode_bit_patterns(np.ones(3, np.float64))
-
-
-def test_two_words_make_one_number():
-    low, high = np.array([5, 2**32 - 1], np.uint32), np.array([0, 794], np.uint32)
-    assert join_words(low, high).tolist() == [5, 794 * 2**32 + 2**32 - 1]
 
 
 def test_a_study_may_name_the_columns():

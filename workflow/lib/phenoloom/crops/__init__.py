@@ -1,7 +1,7 @@
 """Crops of single cells: background, common canvas, and classical image features of many cells at once."""
 
 from phenoloom.crops.background import background_levels
-from phenoloom.crops.bad_events import find_bad, observed_maximum, wrong_pages
+from phenoloom.crops.bad_events import find_bad, wrong_pages
 from phenoloom.crops.canvas import canvas_size, object_centres, place
 from phenoloom.crops.classical import FeatureOptions, feature_names, features, iterate_features, sample_thresholds
 from phenoloom.crops.instrument import against_instrument
@@ -21,7 +21,6 @@ __all__ = [
     "find_bad",
     "iterate_features",
     "object_centres",
-    "observed_maximum",
     "place",
     "rescale",
     "sample_thresholds",

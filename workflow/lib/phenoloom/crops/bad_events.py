@@ -33,7 +33,7 @@ def ceilings(images, saturation="type"):
     """(C,) float64 pixel value at which each channel of images (n, C, h, w) is saturated; infinite for never.
 
     saturation: type, the maximum of an integer type (floats never); none; or the ceiling itself, a number or one per
-    channel, which a sample's observed maximum (`observed_maximum`) may be.
+    channel.
     """
     channels = images.shape[1]
     if not isinstance(saturation, str):
@@ -43,11 +43,6 @@ def ceilings(images, saturation="type"):
     if saturation in ("type", "none"):
         return np.full(channels, np.inf)
     raise InputError(f"saturation is type, none or numbers, not {saturation!r}")
-
-
-def observed_maximum(stacks):
-    """(C,) largest finite pixel of each channel over arrays (n, C, h, w)."""
-    return np.max([np.nanmax(np.where(np.isfinite(part), part, np.nan), axis=(0, 2, 3)) for part in stacks], axis=0)
 
 
 def find_bad(images, background, saturation="type", empty=EMPTY_DEVIATIONS, saturated=SATURATED_SHARE, cut_off=None):

@@ -14,6 +14,17 @@ DIRECTED = ("_Manders",)
 ROWS = 50_000
 
 
+def channels_of(feature, channels):
+    """Names of the one or two channels, of those given, that a feature ends in; () for none.
+
+    >>> channels_of("Cells_AreaShape_Area_Ch4", ["Ch3", "Ch4"])
+    ('Ch4',)
+    """
+    ends = [(one, other) for one in channels for other in channels] + [(one,) for one in channels]
+    fitting = [names for names in ends if feature.endswith("_" + "_".join(names))]
+    return max(fitting, key=lambda names: len("_".join(names)), default=())
+
+
 def renamed(feature, roles):
     """Name of a feature with its channels replaced by their roles; None where one of them has none.
 
@@ -25,13 +36,9 @@ def renamed(feature, roles):
     >>> renamed("Cells_AreaShape_Area_Ch4", {"Ch3": "BF", "Ch4": "DNA"})
     'Cells_AreaShape_Area_DNA'
     """
-    pairs = [(one, other) for one in roles for other in roles if feature.endswith(f"_{one}_{other}")]
-    singles = [(one,) for one in roles if feature.endswith(f"_{one}")]
-    if not (pairs or singles):
-        return None
-    channels = max(pairs or singles, key=lambda names: sum(map(len, names)))
+    channels = channels_of(feature, roles)
     found = [roles[name] for name in channels]
-    if None in found:
+    if not found or None in found:
         return None
     stem = feature.removesuffix("_" + "_".join(channels))
     return "_".join([stem, *(found if stem.endswith(DIRECTED) else sorted(found))])
@@ -61,7 +68,7 @@ def merge(path, tables, channels, roles, apart, ledger, origin=None):
             ledger.add("features that not every dataset has", unit="feature", count=lost, dataset=dataset)
     schemas = [pq.read_schema(one) for paths in tables.values() for one in paths]
     metadata = list(dict.fromkeys(name for schema in schemas for name in metadata_columns(schema.names)))
-    text = [
+    words = [
         name for name in metadata if not all(name in schema.names and _is_number(schema, name) for schema in schemas)
     ]
     with stream_table(path, origin) as write:
@@ -73,7 +80,7 @@ def merge(path, tables, channels, roles, apart, ledger, origin=None):
                         if name in frame:
                             frame[name] = [None if pd.isna(text) else f"{dataset}: {text}" for text in frame[name]]
                     frame[[name for name in metadata if name not in frame]] = None
-                    write(frame[[*metadata, *common]].astype(dict.fromkeys(text, "string")))
+                    write(frame[[*metadata, *common]].astype(dict.fromkeys(words, "string")))
 
 
 def _role(channel, roles):

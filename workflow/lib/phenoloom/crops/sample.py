@@ -17,9 +17,9 @@ from phenoloom.crops.bad_events import find_bad
 from phenoloom.crops.canvas import canvas_size
 from phenoloom.crops.stack import write_stack
 from phenoloom.cytometry.images import read_events, with_pages
-from phenoloom.cytometry.instrument import AREAS, Instrument
+from phenoloom.cytometry.instrument import Instrument
 from phenoloom.cytometry.labels import read_labels
-from phenoloom.cytometry.manifest import described, images_of
+from phenoloom.cytometry.manifest import described, drained, images_of
 
 #: Events by which the pages of a sorter's channels are found, before the others are read.
 LOOK_AT = 500
@@ -60,8 +60,7 @@ def build_sample(manifest, metadata, block, paths, ledger, threads=1, origin=Non
     found = read_events(manifest, events, _pages(manifest, block), channels, ledger, threads)
     instrument = None
     if events["format"] == "sorter":
-        areas = events["join"].get("areas", AREAS)
-        instrument = Instrument(files["fcs"], events["fcs"], ledger, areas, files.get("spillover"))
+        instrument = Instrument(files["fcs"], events["fcs"], ledger, events["join"]["areas"], files.get("spillover"))
         found, pages = _joined(found, instrument, block, ledger)
         sums = Sums()
         images = ((event.number, event.pixels[pages]) for event in sums.watch(found))
@@ -104,7 +103,7 @@ def _joined(found, instrument, block, ledger):
     good = [event for event in whole if not _is_bad(event, block["crops"]["bad"])] or whole
     sums = np.array([page_sums(event.pixels) for event in good])
     pages = instrument.pages(block["channels"], [event.number for event in good], sums, block["events"]["join"])
-    return with_pages(chain(_given(first), found), due, ledger), pages
+    return with_pages(chain(drained(first), found), due, ledger), pages
 
 
 def _is_bad(event, options):
@@ -113,13 +112,6 @@ def _is_bad(event, options):
         options = {**options, "saturation": "type"}
     pixels = event.pixels[None]
     return bool(find_bad(pixels, background_levels(pixels), **options)[0])
-
-
-def _given(items):
-    """Yield items and let go of each."""
-    items.reverse()
-    while items:
-        yield items.pop()
 
 
 def _stack(path, images, manifest, block, ledger):

@@ -64,11 +64,6 @@ def decode_bit_patterns(values):
     return np.ascontiguousarray(values).view(np.uint32)
 
 
-def join_words(low, high):
-    """uint64 of two columns of uint32: EventNumber0 and EventNumber1, Time0 and Time1."""
-    return low.astype(np.uint64) | (high.astype(np.uint64) << np.uint64(32))
-
-
 def chosen_patterns(choice, events, names, ranges, declared=None, path="the FCS file"):
     """{name: why} of the columns to decode. choice: 'auto', 'none', or a list of names.
 

@@ -14,9 +14,6 @@ from phenoloom.cytometry.events import event_frames, patterns_of
 from phenoloom.cytometry.fcs import read_header
 from phenoloom.cytometry.joining import match_pages, verify_join
 
-#: How the names of pulse areas end, where the study does not say (events.join.areas).
-AREAS = "-A"
-
 #: Least correlation of a channel's page with its pulse area. Real pages are above 0.8, dim ones above 0.55; the best
 #: page of a sample must reach `events.join.at_least`.
 FOLLOWS = 0.5
@@ -30,7 +27,7 @@ class Instrument:
     options: block `events.fcs` of the config. areas: how the names of pulse areas end. spillover: path of a matrix.
     """
 
-    def __init__(self, path, options, ledger, areas=AREAS, spillover=None):
+    def __init__(self, path, options, ledger, areas, spillover=None):
         self.path, self.suffix = path, areas
         self.fcs = read_header(path, options["policy"], options["data_set"])
         for sentence in self.fcs.deviations:

@@ -73,7 +73,7 @@ def list_sample(dataset, row, block, known=None, threads=4):
     events, channels = block["events"], block["channels"]
     ledger = Ledger("index", dataset=dataset, plate=row["sample"])
     each = cells_per_file(events)
-    named = _given(_images(row, channels, events, ledger))
+    named = drained(_images(row, channels, events, ledger))
     sets = (list(files) for _, files in groupby(named, key=lambda one: one.name))
     tables, memories, number = [], [], 0
     while chunk := list(islice(sets, CHUNK)):
@@ -156,7 +156,7 @@ def _images(row, channels, events, ledger):
         )
     wanted = {channel_key(block.get("source") or name): name for name, block in channels.items()}
     found, aside, shared = [], [], {}
-    for file in _given(walk(row["images"])):
+    for file in drained(walk(row["images"])):
         fit = regex.fullmatch(file.name) if _is_text(file.name) else None
         fields = fit.groupdict() if fit else {}
         channel = wanted.get(channel_key(fields["channel"])) if "channel" in fields else ""
@@ -186,7 +186,7 @@ def _images(row, channels, events, ledger):
     return found
 
 
-def _given(items):
+def drained(items):
     """Yield the items of a list and let go of each."""
     items.reverse()
     while items:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
 from phenoloom.core.words import count
-from phenoloom.cytometry.instrument import AREAS, Instrument
+from phenoloom.cytometry.instrument import Instrument
 from phenoloom.cytometry.labels import read_labels
 from phenoloom.cytometry.manifest import cells_per_file, described, images_of, list_sample
 from phenoloom.cytometry.samples import sample_rows
@@ -63,8 +63,7 @@ def _numbers(images, events):
 def _check_instrument(row, block, numbers, ledger):
     """Number of events of the FCS file, which must have what the study names of it. Raises InputError."""
     events = block["events"]
-    areas = events["join"].get("areas", AREAS)
-    instrument = Instrument(row["fcs"], events["fcs"], ledger, areas)
+    instrument = Instrument(row["fcs"], events["fcs"], ledger, events["join"]["areas"])
     instrument.parameters(block["channels"])
     known = int(np.count_nonzero((numbers >= 0) & (numbers < instrument.fcs.n_events)))
     if not known:

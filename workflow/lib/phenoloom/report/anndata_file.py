@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import atomic
 from phenoloom.core.tables import METADATA, feature_columns
-from phenoloom.metric_learning.splits import stratified_sample, stream
-from phenoloom.metric_learning.steps import SPLIT
+from phenoloom.crops.merging import channels_of
+from phenoloom.metric_learning.splits import SPLIT, stratified_sample, stream
 from phenoloom.metric_learning.streaming import common_features, read_metadata
 from phenoloom.metric_learning.transform import Transform, apply
 from phenoloom.profiles.annotation import as_text
@@ -93,11 +93,9 @@ def var_of(features, channels):
     rows = []
     for feature in features:
         compartment, group, rest = (feature.split("_", 2) + ["", ""])[:3]
-        ends = [(one, other) for one in channels for other in channels if rest.endswith(f"_{one}_{other}")]
-        ends += [(one, "") for one in channels if rest.endswith(f"_{one}")]
-        found = max(ends, key=lambda pair: len("_".join(pair)), default=("", ""))
-        suffix = "_".join(name for name in found if name)
-        rows.append((compartment, group, rest.removesuffix(f"_{suffix}") if suffix else rest, *found))
+        found = channels_of(feature, channels)
+        measure = rest.removesuffix("".join(f"_{name}" for name in found))
+        rows.append((compartment, group, measure, *found, *[""] * (2 - len(found))))
     return pd.DataFrame(rows, index=list(features), columns=["compartment", "group", "measure", "channel", "channel_2"])
 
 

@@ -1,15 +1,12 @@
 """One site of the study: from a row of the design to the pixels of its channels and to files."""
 
 import logging
-import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import tifffile
 from scipy.ndimage import gaussian_filter, laplace
 
+from phenoloom.core.files import atomic_folder
 from phenoloom.core.wells import FORMATS, position
 from phenoloom.simulate import optics
 from phenoloom.simulate.anatomy import grow_cells, map_cells, smooth_noise
@@ -69,21 +66,11 @@ def write_sites(folder, rows, sites, options):
     rows: DataFrame, the design's rows of one plate.
     """
     options = complete(options)
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     by_well = {row["well"]: row for row in rows.to_dict("records")}
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as partial:
         for well, site in sites:
             for channel, image in render(by_well[well], site, options).items():
                 _write(partial / file_name(well, site, channel), image, options["compression"])
-        os.chmod(partial, 0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     log.info("%d sites of %d channels written", len(sites), len(options["channels"]))
 
 

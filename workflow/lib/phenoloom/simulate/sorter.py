@@ -3,9 +3,6 @@
 Nothing of it is a real instrument's: the layout of the files is, so that all that reads them can be tried.
 """
 
-import os
-import shutil
-import tempfile
 from array import array
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pandas as pd
 import tifffile
 
 from phenoloom.core.errors import InputError
+from phenoloom.core.files import atomic_folder
 from phenoloom.simulate.seeds import generator
 
 #: Pages of each TIFF, in order; Blank has no light.
@@ -53,10 +51,7 @@ def write_run(
     options = {"seed": seed}
     truth = _draw(options, sample, batch, n_events, classes, defects)
     gains = _gains(options, batch, batch_effect)
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as partial:
         (partial / "images").mkdir()
         rows = []
         for event in truth.itertuples():
@@ -67,13 +62,6 @@ def write_run(
             rows.append(_measure(random, light, stack, gains))
         _write_fcs(partial / f"{sample}.fcs", sample, batch, rows, generator(options, "time", sample), first)
         truth.to_csv(partial / f"{sample}_classes.csv", index=False)
-        os.chmod(partial, 0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return truth
 
 
