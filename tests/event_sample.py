@@ -25,9 +25,9 @@ class Built(NamedTuple):
     ledger: pd.DataFrame
     paths: dict
 
-    def lost(self):
-        """Number of events that the ledgers list as lost."""
-        rows = self.ledger[(self.ledger["severity"] == "lost") & (self.ledger["unit"] == "event")]
+    def lost(self, unit="event"):
+        """Number of events, or other units, that the ledgers list as lost."""
+        rows = self.ledger[(self.ledger["severity"] == "lost") & (self.ledger["unit"] == unit)]
         return int(rows["count"].sum())
 
     def flagged(self, words):

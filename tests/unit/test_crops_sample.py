@@ -204,7 +204,8 @@ def test_cells_of_montages_are_all_kept_or_listed(tmp_path, damage):
     montages = 2 if damage else 3
     # two fillers are a repeat and its first, three are none
     assert len(found.events) == (7 if damage else 9)
-    assert len(found.events) + found.lost() == 12
+    assert len(found.events) + found.lost() + found.lost("tile") == 12
+    assert found.lost("tile") == (0 if damage else 3)
     assert found.events["Metadata_Image"][4 if damage else 3] == "1/0"
     assert found.events["Metadata_Event"].max() == 4 * montages - (2 if not damage else 2)
 

@@ -70,4 +70,4 @@ def test_fillers_are_known_across_montages_of_a_sample(tmp_path):
     found = list(images._cells(rows, (2, 2), ["DNA"], ledger))
     assert [event.number for event in found] == [0, 1, 2, 4, 5]
     np.testing.assert_array_equal(np.concatenate([event.pixels for event in found]), cells[:5])
-    assert [row["count"] for row in ledger.rows] == [3]
+    assert [(row["unit"], row["count"]) for row in ledger.rows] == [("tile", 3)]

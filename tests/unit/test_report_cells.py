@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import report_study
+import tifffile
 from sklearn.feature_selection import f_classif
 from test_anndata_file import CHAINS, OPTIONS, cells, study, without_umap  # noqa: F401 - a fixture
 from test_report_page import Reader
 
+import event_sample
 from phenoloom.core.errors import InputError
-from phenoloom.core.ledger import Ledger
+from phenoloom.core.ledger import SCHEMA, Ledger
 from phenoloom.core.tables import feature_columns, write_table
 from phenoloom.evaluation.clustering import clusters
 from phenoloom.metric_learning.transform import arrays_of
@@ -205,6 +209,24 @@ def test_a_dataset_of_cells_is_warned_of(tmp_path):
     assert samples.sample_warnings("d", found.iloc[:0], labels, 0.8) == [("serious", "d: it has no cells.")]
     none = samples.sample_warnings("d", found, labels.iloc[:0], 0.1)
     assert any("no cell has a label" in text for _, text in none)
+
+
+def test_fillers_of_a_montage_are_no_lost_cells(tmp_path):
+    tiles = np.full((3, 40, 3, 40), 7, np.uint16)
+    for place, dna in ((0, 300), (1, 500)):
+        tiles[0, 10:30, place, 10:30] = dna
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images" / "DNA_1.tif", tiles.reshape(120, 120))
+    events = {"format": "montage", "pattern": "{channel}_{montage}.tif", "grid": [3, 3]}
+    built = event_sample.build(tmp_path, event_sample.block({"DNA": {}}, events), images=tmp_path / "images")
+    pq.write_table(pa.Table.from_pandas(built.ledger, SCHEMA, preserve_index=False), tmp_path / "ledger.parquet")
+    found, labels, lost = samples.count_samples(
+        [built.paths["events"]], {"one": [tmp_path / "ledger.parquet"]}, "Label"
+    )
+    assert found[["Found", "Lost", "Kept"]].to_numpy().tolist() == [[2, 0, 2]]
+    assert not any("were kept" in text for _, text in samples.sample_warnings("d", found, labels, 0.8))
+    row = samples.reason_rows(lost)[0]
+    assert (row["unit"], row["count"]) == ("tile", 7) and "filler" in row["reason"]
 
 
 def scores():

@@ -96,7 +96,7 @@ def _cells(sets, grid, channels, ledger):
     kinds = montages.unreal(np.concatenate(marks))
     for kind, reason in montages.REASONS.items():
         if number := np.count_nonzero(kinds == kind):
-            ledger.add(reason, unit="event", count=number)
+            ledger.add(reason, unit=montages.UNITS[kind], count=number)
     for (first, paths), found in zip(readable, kinds.reshape(len(readable), -1), strict=True):
         cells = montages.read_montage(paths, grid)
         for place in np.flatnonzero(found == montages.REAL):

@@ -12,6 +12,8 @@ FILLER_COPIES = 3
 #: What a tile is: a cell of its own, or why not.
 REAL, FILLER, REPEAT = 0, 1, 2
 REASONS = {FILLER: "filler tiles of a montage (one tile, repeated)", REPEAT: "repeats of another cell"}
+#: What a ledger counts them as. A filler pads a montage and never was a cell, so that none is lost with it.
+UNITS = {FILLER: "tile", REPEAT: "event"}
 
 
 def cut(image, grid, path=""):

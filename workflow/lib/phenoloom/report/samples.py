@@ -21,8 +21,9 @@ def count_samples(cells, ledgers, label):
 
     cells: tables of cells (or events), one per sample or one of several datasets. ledgers: {sample: paths of its
     ledgers}, {} for what was put together from other datasets: what it lost is theirs to tell. label: metadata column.
-    Found are the events that were kept or lost; Odd the number of deviations noted of files; Unchecked why the join of
-    images and events is not known to be right, "" where it is or where there is nothing to join.
+    Found are the events that were kept or lost, without fillers of montages; Odd the number of deviations noted of
+    files; Unchecked why the join of images and events is not known to be right, "" where it is or where there is
+    nothing to join.
     """
     frames = [_metadata(path, label) for path in cells]
     found = (
