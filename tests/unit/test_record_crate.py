@@ -72,6 +72,24 @@ def test_final_files_are_listed_with_size_and_digest(study):
         assert found[path]["description"] and {"@id": path} in found["./"]["hasPart"]
 
 
+def test_single_cells_are_listed_profile_by_profile_and_as_anndata(study):
+    paths = {
+        "screen/anndata/classical.h5ad": "application/x-hdf5",
+        "screen/cell_profiles/classical/nca/cells.parquet": "application/vnd.apache.parquet",
+        "screen/cell_profiles/classical/nca/model.npz": "application/zip",
+    }
+    for path in (*paths, "screen/manifests/s.parquet", "screen/events/s.parquet", "screen/stacks/s.npy"):
+        record_study.write(path, path)
+    found = study()
+    for path, kind in paths.items():
+        assert found[path]["encodingFormat"] == kind and found[path]["sha256"] == sha256(f"{RESULTS}/{path}")
+        assert "ingle cells" in found[path]["description"] and {"@id": path} in found["./"]["hasPart"]
+    for folder in ("screen/manifests/", "screen/events/", "screen/stacks/"):
+        assert found[folder]["@type"] == "Dataset" and found[folder]["description"]
+    assert "screen/stacks/s.npy" not in found
+    assert "screen/manifests/" in ids(found["#20260102T000000Z-2"]["object"])
+
+
 def test_a_figure_has_its_title(study):
     assert study()["figures/screen/umap/cellprofiler/default/umap.svg"]["name"] == "Map of wells"
 
@@ -226,6 +244,8 @@ def validate():
 
 @pytest.mark.parametrize("last", ["finished", "failed"])
 def test_roc_validator_finds_nothing_wrong(study, validate, last):
+    record_study.write("screen/anndata/classical.h5ad", "cells")
+    record_study.write("screen/cell_profiles/classical/nca/model.npz", "arrays")
     study(last)
     assert validate() == []
 

@@ -15,6 +15,8 @@ FILES = {
     "{}/layout.parquet": "Wells of all plate maps",
     "{}/summary/*.parquet": "Counts of what was laid out, imaged, kept and measured",
     "{}/profiles/*/*/*.parquet": "Profiles, and what was dropped on the way to them",
+    "{}/cell_profiles/*/*/*": "Profile of single cells: the embedding of each, what was fitted, what was left out",
+    "{}/anndata/*.h5ad": "Single cells as AnnData: features, metadata, embedding, map and clusters of every profile",
     "figures/**/*.svg": "Figure",
     "provenance/config.yaml": "The study's config as resolved, all defaults filled in",
     "provenance/versions.json": "Versions of the software, digests of the pinned environments",
@@ -28,6 +30,9 @@ FILES = {
 FOLDERS = {
     "{}/images": "Simulated images, one folder per plate and batch of sites",
     "{}/index": "Index of all images, with the size and digest of each file",
+    "{}/manifests": "Files of all samples of single events, with the size and digest of each",
+    "{}/events": "Single events that can be used: metadata, labels and the instrument's measurements, per sample",
+    "{}/stacks": "Images of single events, one stack per sample",
     "{}/quality": "Quality measures and flags of images and sites, per plate",
     "{}/illumination": "Illumination functions, per plate and channel",
     "{}/cellprofiler": "CellProfiler's measurements, per plate and batch of sites",

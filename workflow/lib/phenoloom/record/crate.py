@@ -31,8 +31,10 @@ TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
 FORMATS = {
     "": "text/plain",
     ".csv": "text/csv",
+    ".h5ad": "application/x-hdf5",
     ".html": "text/html",
     ".json": "application/json",
+    ".npz": "application/zip",
     ".parquet": "application/vnd.apache.parquet",
     ".svg": "image/svg+xml",
     ".tsv": "text/tab-separated-values",
@@ -176,8 +178,9 @@ def _said_of(run):
 
 
 def _indexes(config):
-    """Folders of the indexes of images that a run takes in; simulated ones it makes itself."""
-    return [f"{name}/index" for name, dataset in config["datasets"].items() if not dataset.get("simulate")]
+    """Folders of what was listed of images and events that a run takes in; that of simulated ones it makes itself."""
+    taken = [name for name, dataset in config["datasets"].items() if not dataset.get("simulate")]
+    return [f"{name}/{folder}" for name in taken for folder in ("index", "manifests")]
 
 
 def _one(values):
