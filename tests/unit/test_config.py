@@ -173,6 +173,17 @@ def test_what_is_wrong_with_a_dataset_of_events_is_said_at_once(sorter, key, val
         complete(sorter)
 
 
+@pytest.mark.parametrize(("profiles", "known"), [({}, "none"), ({"raw": [], "nca": []}, "raw, nca")])
+def test_clusters_are_shown_of_a_cell_profile_that_there_is(sorter, profiles, known):
+    steps = {name: [{"scale": {"method": "standard"}}] for name in profiles}
+    given = {**sorter, "cell_profiles": steps, "report": {"cells": {"clusters_of": "mca"}}}
+    with pytest.raises(InputError, match=f"clusters_of: there is no cell profile 'mca'; they are {known}$"):
+        complete(given)
+    if steps:
+        given["report"]["cells"]["clusters_of"] = "nca"
+        assert complete(given)["report"]["cells"]["clusters_of"] == "nca"
+
+
 @pytest.mark.parametrize(
     ("merge", "said"),
     [

@@ -149,6 +149,10 @@ def _cross_check(config):
         problems += [f"profiles.{name}: {text}" for text in found]
     for name, steps in config["cell_profiles"].items():
         problems += [f"cell_profiles.{name}: {text}" for text in cell_chain.problems(steps)]
+    shown = config["report"]["cells"]["clusters_of"]
+    if shown is not None and shown not in config["cell_profiles"]:
+        known = ", ".join(config["cell_profiles"]) or "none"
+        problems.append(f"report.cells.clusters_of: there is no cell profile {shown!r}; they are {known}")
     return problems
 
 
