@@ -48,7 +48,7 @@ def builder():
     return module
 
 
-@pytest.mark.parametrize("file", ["ingest.yaml", "profiles.yaml", "report.yaml", "cytometry.yaml"])
+@pytest.mark.parametrize("file", ["ingest.yaml", "profiles.yaml", "report.yaml", "cytometry.yaml", "torch.yaml"])
 def test_conda_and_pip_pin_the_same_versions(file):
     main, conda = pins("main.txt"), conda_pins(file)
     assert conda.pop("python") == "3.11"

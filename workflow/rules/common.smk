@@ -52,10 +52,13 @@ def option(path):
     return look_up
 
 
-def code_of(script, environment):
-    """Fingerprint of a rule: its script, the library code that it imports, and the pins of its environment."""
+def code_of(script, environment, modules=()):
+    """Fingerprint of a rule: its script, the library code that it imports, and the pins of its environment.
+
+    modules: those that the script imports by a name of the config.
+    """
     pins = sorted(Path(f"{workflow.basedir}/workflow/envs").glob(f"{environment}[.-]*"))
-    return fingerprint(f"{SCRIPTS}/{script}.py", pins=pins)
+    return fingerprint(f"{SCRIPTS}/{script}.py", pins=pins, modules=modules)
 
 
 #: On a cluster a job's allocation holds two processes of Snakemake beside the job's own: the one that was submitted and

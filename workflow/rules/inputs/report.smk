@@ -82,13 +82,35 @@ def ledgers(dataset):
         if study.pipeline(dataset):
             found += [f"{folder}/representations/cellprofiler/cells/{plate}.ledger.parquet" for plate in plates]
     if dataset not in study.plate_datasets():
-        return found + _ledgers_of_events(dataset)
+        return found + _ledgers_of_events(dataset) + _ledgers_of_models(dataset)
+    found += _ledgers_of_models(dataset)
     for representation in study.representations(dataset):
         if study.entered(dataset, representation):
             level = study.level(dataset, representation)
             found.append(f"{folder}/representations/{representation}/{level}/all.ledger.parquet")
         found += [f"{folder}/profiles/{representation}/{profile}/ledger.parquet" for profile in study.profiles()]
     return found
+
+
+def _ledgers_of_models(dataset):
+    """The ledgers of the tensors, models and embeddings of a dataset."""
+    folder, models = f"<results>/{dataset}", study.models(dataset)
+    units = study.samples(dataset) or study.plates(dataset)
+    found = [
+        f"{folder}/tensors/{tensor}/{unit}.ledger.parquet"
+        for tensor in dict.fromkeys(study.model(model)["tensor"] for model in models)
+        for unit in units
+    ]
+    found += [
+        f"{folder}/models/{model}/{part}/ledger.parquet"
+        for model in filter(study.trained, models)
+        for part in study.parts(model)
+    ]
+    return found + [
+        f"{folder}/representations/{representation}/{study.level(dataset, representation)}/{unit}.ledger.parquet"
+        for representation in study.learned(dataset)
+        for unit in units
+    ]
 
 
 def _ledgers_of_events(dataset):

@@ -6,12 +6,14 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
+from phenoloom.config import learned
 from phenoloom.config.schema import study_schema, with_defaults
 from phenoloom.core.errors import InputError
 from phenoloom.cytometry.patterns import metadata_fields
 from phenoloom.cytometry.samples import name_problem
 from phenoloom.ingest.filenames import channel_key
 from phenoloom.metric_learning import chain as cell_chain
+from phenoloom.models.presets import PRESETS
 from phenoloom.profiles import chain
 
 #: Blocks that only datasets of single events have.
@@ -23,7 +25,8 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def _mapping(loader, node, deep=False):
-    keys = [loader.construct_object(key, deep=deep) for key, _ in node.value]
+    own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]  # `<<`, whose keys may be overridden
+    keys = [loader.construct_object(key, deep=deep) for key in own]
     doubled = sorted({str(key) for key in keys if keys.count(key) > 1})
     if doubled:
         raise InputError(f"line {node.start_mark.line + 1}: the key {', '.join(doubled)} is given twice")
@@ -61,7 +64,7 @@ def complete(config, source="the config"):
     problems = sorted({text for error in Draft202012Validator(schema).iter_errors(config) for text in _say(error)})
     if problems:
         raise InputError(f"{source} has {len(problems)} error(s):\n  " + "\n  ".join(problems))
-    full = with_defaults(config, schema)
+    full = with_defaults(learned.with_presets(config, PRESETS), schema)
     problems = _cross_check(full)
     if problems:
         raise InputError(f"{source} has {len(problems)} error(s):\n  " + "\n  ".join(problems))
@@ -143,10 +146,12 @@ def _cross_check(config):
         if "cellprofiler" in dataset.get("representations", {}):
             problems.append(f"{place}.representations: the name 'cellprofiler' is taken; choose another")
     levels = {_level(block) for dataset in config["datasets"].values() for block in dataset["representations"].values()}
+    levels |= {"sites" if tensor["items"] == "fields" else "cells" for tensor in _model_tensors(config)}
     levels |= {"cells" for dataset in config["datasets"].values() if dataset["features"].get("cellprofiler")}
     for name, steps in config["profiles"].items():
         found = {text: None for level in sorted(levels) for text in chain.problems(steps, level)}
         problems += [f"profiles.{name}: {text}" for text in found]
+    problems += learned.problems(config)
     for name, steps in config["cell_profiles"].items():
         problems += [f"cell_profiles.{name}: {text}" for text in cell_chain.problems(steps)]
     shown = config["report"]["cells"]["clusters_of"]
@@ -255,6 +260,14 @@ def _frozen_problems(dataset):
         yield f"functions: {text}"
     if block["method"] == "none":
         yield "functions: method none corrects nothing; take one of them out"
+
+
+def _model_tensors(config):
+    """Blocks of the tensors that models of plates read."""
+    for block in config["models"].values():
+        dataset = config["datasets"].get(block["dataset"], {})
+        if not dataset.get("samples") and block["tensor"] in dataset.get("tensors", {}):
+            yield dataset["tensors"][block["tensor"]]
 
 
 def _level(block):

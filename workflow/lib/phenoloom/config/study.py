@@ -17,6 +17,11 @@ from phenoloom.simulate import design
 EVENTS, EVENT_PIXELS = 10_000, 104 * 104
 
 
+def snapshot_name(model, epoch):
+    """Name of the representation that a model gives after an epoch."""
+    return f"{model}-epoch{epoch:04d}"
+
+
 def _once(method):
     """Answer a question about one dataset once: thousands of jobs ask it while the DAG is built."""
 
@@ -171,12 +176,13 @@ class Study:
 
     def representations(self, dataset):
         """Names of the representations of a dataset: computed ones first, then those that entered as tables."""
-        if dataset in self.event_datasets():
-            return ["classical"] if self.dataset(dataset)["features"].get("classical") is not None else []
         if self.merged(dataset):
             return ["classical"]
-        computed = ["cellprofiler"] if self.has_images(dataset) and self.pipeline(dataset) else []
-        return computed + list(self.dataset(dataset).get("representations") or {})
+        if dataset in self.event_datasets():
+            computed = ["classical"] if self.dataset(dataset)["features"].get("classical") is not None else []
+        else:
+            computed = ["cellprofiler"] if self.has_images(dataset) and self.pipeline(dataset) else []
+        return computed + self.learned(dataset) + list(self.dataset(dataset).get("representations") or {})
 
     def entered(self, dataset, representation):
         """Whether a representation is a table that existed already."""
@@ -184,6 +190,8 @@ class Study:
 
     def level(self, dataset, representation):
         """Level of the units that a representation starts with: cells, sites, wells or treatments."""
+        if representation in self.learned(dataset):
+            return "sites" if self.tensor(self.model_of(representation)[0])["items"] == "fields" else "cells"
         if not self.entered(dataset, representation):
             return "cells"
         block = self.dataset(dataset)["representations"][representation]
@@ -196,6 +204,59 @@ class Study:
         if self.merged(dataset):
             return ["all"]
         return ["all"] if self.entered(dataset, representation) else self.plates(dataset)
+
+    def models(self, dataset=None):
+        """Names of the models, of one dataset or all, in the config's order."""
+        return [name for name, block in self.config["models"].items() if dataset in (None, block["dataset"])]
+
+    def model(self, model):
+        """The completed block of one model."""
+        return self.config["models"][model]
+
+    def trained(self, model):
+        """Whether a model is trained here."""
+        return self.model(model)["kind"] != "pretrained"
+
+    def tensors(self, items):
+        """Names of the tensors of `fields` or `crops` of all datasets of wells."""
+        blocks = [self.dataset(dataset)["tensors"] for dataset in self.plate_datasets()]
+        return sorted({name for block in blocks for name, one in block.items() if one["items"] == items})
+
+    def tensor(self, model):
+        """The completed block of the tensor that a model reads."""
+        block = self.model(model)
+        return self.dataset(block["dataset"])["tensors"][block["tensor"]]
+
+    def tensor_channels(self, dataset, tensor):
+        """Channels that a tensor stores."""
+        return self.dataset(dataset)["tensors"][tensor]["channels"] or self.channels(dataset)
+
+    def model_channels(self, model):
+        """Channels that a model sees."""
+        block = self.model(model)
+        return block["channels"] or self.tensor_channels(block["dataset"], block["tensor"])
+
+    def parts(self, model):
+        """Networks of a model, in the order in which their embeddings stand: its channels, or `all` in one."""
+        return self.model_channels(model) if self.model(model).get("per_channel") else ["all"]
+
+    def learned(self, dataset):
+        """Names of the representations that models of a dataset make: the model's own, and one per snapshot."""
+        return [
+            name
+            for model in self.models(dataset)
+            for name in (model, *(snapshot_name(model, epoch) for epoch in self.model(model).get("snapshots", [])))
+        ]
+
+    def model_of(self, representation):
+        """(model, epoch) of a learned representation; the epoch is None for the model as it ended."""
+        for model in self.models():
+            if representation == model:
+                return model, None
+            for epoch in self.model(model).get("snapshots", []):
+                if representation == snapshot_name(model, epoch):
+                    return model, epoch
+        return None
 
     def profiles(self):
         """Names of the profile chains."""

@@ -11,6 +11,10 @@ from phenoloom.cellprofiler import batches
 from phenoloom.core.errors import InputError
 from phenoloom.ingest import geometry, layouts
 from phenoloom.metric_learning.chain import parse
+from phenoloom.planning import operations
+
+#: Cells of a megapixel, before they are found; some 120 of 20x, some 40 of 40x magnification.
+CELLS_PER_MEGAPIXEL = 80
 
 
 class Rule(NamedTuple):
@@ -39,6 +43,13 @@ RULES = {
     "cell_profile": Rule("profiles", "event", "event"),
     **{f"cell_profile {method}": Rule("profiles", "event", "event") for method in ("nca", "lmnn", "mlkr", "lfda")},
     "anndata": Rule("profiles", "cell profile of an event", "cell profile of an event"),
+    "tensor_fields": Rule("tensors", "image megapixel", "image megapixel"),
+    "tensor_crops": Rule("tensors", "image megapixel", "image megapixel"),
+    "tensor_events": Rule("tensors", "event", "event"),
+    "split": Rule("training", "item", "item"),
+    "adopt": Rule("training", "model", "model"),
+    "train": Rule("training", "training teraflop", "model"),
+    "embed": Rule("embeddings", "embedding teraflop", "item"),
     "enter": Rule("profiles", "MB of tables", "MB of tables"),
     "aggregate": Rule("profiles", "image megapixel", "well"),
     "aggregate of tables": Rule("profiles", "MB of tables", "MB of tables"),
@@ -61,15 +72,21 @@ RULES = {
     "report": Rule("report", "plate", "plate"),
 }
 
-_ILLUMINATION = "illumination_"
+#: Rules of which there is one per dataset or per model, by the beginning of their names.
+_SEVERAL = ("illumination", "train")
 
 #: Units that only jobs on images have.
 _OF_IMAGES = ("plate", "batch", "image", "image megapixel", "field megapixel", "function megapixel")
 
 
 def rule_of(job):
-    """Name of a job's rule as the tables show it; there is a rule of illumination per dataset."""
-    return "illumination" if job.rule.startswith(_ILLUMINATION) else job.rule
+    """Name of a job's rule as the tables show it."""
+    return next((name for name in _SEVERAL if job.rule.startswith(f"{name}_")), job.rule)
+
+
+def _model(job):
+    """Name of the model that a job makes or splits items for, None for other jobs."""
+    return job.rule.removeprefix("train_") if rule_of(job) == "train" else job.wildcards.get("model")
 
 
 def stage_of(rule):
@@ -86,6 +103,10 @@ class Work:
         self._units = {
             "job": lambda job: 1,
             "evaluation": lambda job: len(study.evaluations()),
+            "model": lambda job: 1,
+            "item": self._items,
+            "training teraflop": self._training,
+            "embedding teraflop": self._embedding,
             "plate": lambda job: sum(len(study.plates(name)) for name in self._datasets(job)),
             "batch": self._batches,
             "image": lambda job: self._images(job, lambda dataset: 1),
@@ -108,7 +129,9 @@ class Work:
 
     def holds(self, job):
         """Whether the study still has what a job is of: its dataset, plate, batch, representation and evaluation."""
-        study, wildcards, dataset = self.study, job.wildcards, _dataset(job)
+        study, wildcards, dataset = self.study, job.wildcards, self._dataset(job)
+        if _model(job) not in (None, *study.models()):
+            return False
         if wildcards.get("evaluation") not in (None, *study.config["evaluation"]):
             return False
         if dataset is None:
@@ -139,9 +162,17 @@ class Work:
             return "aggregate of tables"
         return rule
 
+    def _dataset(self, job):
+        """Name of the dataset that a job is of, None for a job of the whole study, or of a model that is no more."""
+        if rule_of(job) == "train":
+            return self.study.config["models"].get(_model(job), {}).get("dataset")
+        if rule_of(job) == "illumination":
+            return job.rule.removeprefix("illumination_")
+        return job.wildcards.get("dataset")
+
     def _datasets(self, job):
         """The dataset that a job is of, if it has images; all such datasets for a job of the whole study."""
-        name, images = _dataset(job), self.study.image_datasets()
+        name, images = self._dataset(job), self.study.image_datasets()
         return images if name is None else [name] if name in images else []
 
     def _plates(self, job, dataset):
@@ -227,10 +258,40 @@ class Work:
 
     def _events(self, job):
         """Events of a job: of its sample, its dataset, or of all; those that maps leave out count too."""
-        study, dataset = self.study, _dataset(job)
+        study, dataset = self.study, self._dataset(job)
         if dataset is None:
             return sum(map(study.n_events, study.event_datasets()))
         return study.n_events(dataset, job.wildcards.get("sample"))
+
+    def _items(self, job):
+        """Items of the tensor behind a job of a model: as many as are stored, else as its images let expect."""
+        model = _model(job) or self.study.model_of(job.wildcards["representation"])[0]
+        dataset, tensor = self.study.model(model)["dataset"], self.study.model(model)["tensor"]
+        unit = job.wildcards.get("plate")
+        events = dataset in self.study.event_datasets()
+        units = [unit] if unit else self.study.samples(dataset) if events else self.study.plates(dataset)
+        return sum(self._items_of(dataset, tensor, one) for one in units)
+
+    @functools.cache  # noqa: B019
+    def _items_of(self, dataset, tensor, unit):
+        stored = _rows(f"{self.study.results}/{dataset}/tensors/{tensor}/{unit}.items.parquet")
+        if stored is not None:
+            return stored
+        if dataset in self.study.event_datasets():
+            return self.study.n_events(dataset, unit)
+        block = self.study.dataset(dataset)
+        cells = (block.get("simulate") or {}).get("cells") or CELLS_PER_MEGAPIXEL * self.study.megapixels(dataset)
+        per_site = 1 if block["tensors"][tensor]["items"] == "fields" else cells
+        return per_site * self.study.n_sites(dataset, unit)
+
+    def _training(self, job):
+        return self._items(job) * operations.training(self.study.model(_model(job)))
+
+    def _embedding(self, job):
+        model, _ = self.study.model_of(job.wildcards["representation"])
+        size = self.study.tensor(model)["size"] or operations.SIZE
+        channels = len(self.study.model_channels(model))
+        return self._items(job) * operations.embedding(self.study.model(model), size, channels)
 
     def _entered_rows(self, job, level):
         """Profiles of a representation that entered, from the tables that are there already; else None."""
@@ -275,13 +336,6 @@ class Work:
             return layouts.read_layout(block, dataset)
         except InputError:
             return pd.DataFrame()
-
-
-def _dataset(job):
-    """Name of the dataset that a job is of, None for a job of the whole study."""
-    if job.rule.startswith(_ILLUMINATION):
-        return job.rule.removeprefix(_ILLUMINATION)
-    return job.wildcards.get("dataset")
 
 
 def _rows(path):
