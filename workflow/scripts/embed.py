@@ -1,0 +1,32 @@
+"""Rule embed: weights of a model and a unit's stored images -> one vector per cell or site."""
+
+from phenoloom.core.job import job
+from phenoloom.core.tables import read_table
+from phenoloom.embedding import embed, load_parts, split_of_unit
+from phenoloom.tensors.store import Items
+
+
+def main(snakemake):
+    with job(snakemake) as run:
+        given, made, options = snakemake.input, snakemake.output, snakemake.params
+        run.ledger.where["plate"] = options.unit
+        parts = load_parts(given.weights)
+        items = Items.open([(given.tensor, given["items"])], channels=options.channels, normalize=parts[0].normalize)
+        embed(
+            items,
+            split_of_unit(read_table(given.split), options.unit, len(items)),
+            parts,
+            options.block["embed"],
+            (made.table, made.get("images")),
+            options.model,
+            options.level,
+            run.ledger,
+            run.threads,
+            int(snakemake.resources.get("gpu", 0)),
+            run.origin(),
+        )
+        run.ledger.write(made.ledger)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
