@@ -157,7 +157,7 @@ rule anndata:
         mem_mb=memory(1500, 0.002, lambda wildcards: study.n_events(wildcards.dataset)),
         runtime=lambda wildcards, attempt: attempt * (30 + 5 * len(config["cell_profiles"])),
     params:
-        chains=config["cell_profiles"],
+        chains=chains_of_cells,
         channels=lambda wildcards: roles_of(wildcards.dataset),
         options=map_options,
         seed=config["seed"],

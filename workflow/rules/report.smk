@@ -202,7 +202,7 @@ rule figure_cells:
         mem_mb=memory(1200, 0.0005, lambda wildcards: study.n_events(wildcards.dataset)),
     params:
         options=config["report"]["cells"],
-        chains=config["cell_profiles"],
+        chains=chains_of_cells,
         kinds=kinds_of,
         seed=config["seed"],
         code=code_of("figure_cells", "cytometry"),

@@ -51,9 +51,16 @@ def cell_profiles_of(file):
 
     def paths(wildcards):
         folder = f"<results>/{wildcards.dataset}/cell_profiles/{wildcards.representation}"
-        return [f"{folder}/{profile}/{file}" for profile in config["cell_profiles"]]
+        chosen = study.profiles_of(wildcards.dataset, wildcards.representation)
+        return [f"{folder}/{profile}/{file}" for profile in chosen]
 
     return paths
+
+
+def chains_of_cells(wildcards):
+    """Steps of every cell profile of a representation, by name."""
+    chosen = study.profiles_of(wildcards.dataset, wildcards.representation)
+    return {name: config["cell_profiles"][name] for name in chosen}
 
 
 def roles_of(dataset):

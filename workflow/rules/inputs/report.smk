@@ -9,12 +9,11 @@ def tables_of_dataset(wildcards):
     """What the counts of a dataset are taken from: the tables of its images, where it has any, and its wells."""
     dataset = wildcards.dataset
     folder = f"<results>/{dataset}"
-    chain = next(iter(study.profiles()), None)
     found = {
         "wells": [
             f"{folder}/profiles/{representation}/{chain}/wells/{unit}.parquet"
             for representation in study.representations(dataset)
-            if chain
+            for chain in study.profiles_of(dataset, representation)[:1]
             for unit in study.units(dataset, representation)
         ]
     }
@@ -88,7 +87,8 @@ def ledgers(dataset):
         if study.entered(dataset, representation):
             level = study.level(dataset, representation)
             found.append(f"{folder}/representations/{representation}/{level}/all.ledger.parquet")
-        found += [f"{folder}/profiles/{representation}/{profile}/ledger.parquet" for profile in study.profiles()]
+        chains_of = study.profiles_of(dataset, representation)
+        found += [f"{folder}/profiles/{representation}/{profile}/ledger.parquet" for profile in chains_of]
     return found
 
 
@@ -156,7 +156,7 @@ def figure_of_cells(wildcards):
     """AnnData and stacks of a dataset, and the model whose scaling is shown."""
     dataset, representation = wildcards.dataset, wildcards.representation
     folder = f"<results>/{dataset}"
-    profile = next(iter(config["cell_profiles"]), None)
+    profile = next(iter(study.profiles_of(dataset, representation)), None)
     found = {
         "cells": f"{folder}/anndata/{representation}.h5ad",
         "model": [f"{folder}/cell_profiles/{representation}/{profile}/model.npz"] if profile else [],

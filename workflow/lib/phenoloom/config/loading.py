@@ -11,6 +11,7 @@ from phenoloom.config.schema import study_schema, with_defaults
 from phenoloom.core.errors import InputError
 from phenoloom.cytometry.patterns import metadata_fields
 from phenoloom.cytometry.samples import name_problem
+from phenoloom.evaluation import plan
 from phenoloom.ingest.filenames import channel_key
 from phenoloom.metric_learning import chain as cell_chain
 from phenoloom.models.presets import PRESETS
@@ -145,12 +146,13 @@ def _cross_check(config):
             problems += [f"{place}.illumination.{text}" for text in _frozen_problems(dataset)]
         if "cellprofiler" in dataset.get("representations", {}):
             problems.append(f"{place}.representations: the name 'cellprofiler' is taken; choose another")
-    levels = {_level(block) for dataset in config["datasets"].values() for block in dataset["representations"].values()}
-    levels |= {"sites" if tensor["items"] == "fields" else "cells" for tensor in _model_tensors(config)}
-    levels |= {"cells" for dataset in config["datasets"].values() if dataset["features"].get("cellprofiler")}
     for name, steps in config["profiles"].items():
-        found = {text: None for level in sorted(levels) for text in chain.problems(steps, level)}
+        found = {text: None for level in _levels(config, name) for text in chain.problems(steps, level)}
         problems += [f"profiles.{name}: {text}" for text in found]
+    for name in config["profiles_of"]:
+        if name not in config["profiles"] and name not in config["cell_profiles"]:
+            known = ", ".join([*config["profiles"], *config["cell_profiles"]]) or "none"
+            problems.append(f"profiles_of: there is no profile {name!r}; they are {known}")
     problems += learned.problems(config)
     for name, steps in config["cell_profiles"].items():
         problems += [f"cell_profiles.{name}: {text}" for text in cell_chain.problems(steps)]
@@ -262,12 +264,20 @@ def _frozen_problems(dataset):
         yield "functions: method none corrects nothing; take one of them out"
 
 
-def _model_tensors(config):
-    """Blocks of the tensors that models of plates read."""
-    for block in config["models"].values():
+def _levels(config, profile):
+    """Sorted levels of the representations of wells that go through a chain; of all where it is limited to none."""
+    found = []
+    for dataset, block in config["datasets"].items():
+        found += [(dataset, name, _level(one)) for name, one in block["representations"].items()]
+        if block["features"].get("cellprofiler"):
+            found.append((dataset, "cellprofiler", "cells"))
+    for name, block in config["models"].items():
         dataset = config["datasets"].get(block["dataset"], {})
         if not dataset.get("samples") and block["tensor"] in dataset.get("tensors", {}):
-            yield dataset["tensors"][block["tensor"]]
+            items = dataset["tensors"][block["tensor"]]["items"]
+            found.append((block["dataset"], name, "sites" if items == "fields" else "cells"))
+    patterns = config["profiles_of"].get(profile, ["*"])
+    return sorted({level for *named, level in found if any(plan.fits(*named, pattern) for pattern in patterns)})
 
 
 def _level(block):

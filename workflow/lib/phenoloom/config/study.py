@@ -264,12 +264,21 @@ class Study:
 
     def combinations(self):
         """(dataset, representation, profile) for everything that is profiled."""
-        chains = self.config["profiles"]
         return [
             (dataset, representation, profile)
             for dataset in self.plate_datasets()
             for representation in self.representations(dataset)
-            for profile in chains
+            for profile in self.profiles_of(dataset, representation)
+        ]
+
+    def profiles_of(self, dataset, representation):
+        """Names of the chains that a representation goes through."""
+        chains = self.config["profiles" if dataset in self.plate_datasets() else "cell_profiles"]
+        limited = self.config["profiles_of"]
+        return [
+            name
+            for name in chains
+            if name not in limited or any(plan.fits(dataset, representation, pattern) for pattern in limited[name])
         ]
 
     def cell_combinations(self):
@@ -279,7 +288,7 @@ class Study:
             for dataset in self.datasets()
             if dataset not in self.plate_datasets()
             for representation in self.representations(dataset)
-            for profile in self.config["cell_profiles"]
+            for profile in self.profiles_of(dataset, representation)
         ]
 
     def evaluations(self):

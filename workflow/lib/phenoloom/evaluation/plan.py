@@ -31,6 +31,16 @@ def combinations(evaluations, profiles):
     return found
 
 
+def fits(dataset, representation, pattern):
+    """Whether a representation is one that a pattern names: `cellprofiler`, `dino*` or `plates1/cellprofiler`.
+
+    >>> fits("plates1", "dino-epoch0004", "dino*"), fits("plates1", "dino", "plates2/*")
+    (True, False)
+    """
+    wanted = pattern.split("/") if "/" in pattern else ["*", pattern]
+    return len(wanted) == 2 and fnmatchcase(dataset, wanted[0]) and fnmatchcase(representation, wanted[1])
+
+
 def _matches(name, pattern):
     if pattern.count("/") == 1:
         pattern = f"*/{pattern}"
