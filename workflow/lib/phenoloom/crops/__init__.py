@@ -6,12 +6,11 @@ from phenoloom.crops.canvas import canvas_size, object_centres, place
 from phenoloom.crops.classical import FeatureOptions, feature_names, features, iterate_features, sample_thresholds
 from phenoloom.crops.instrument import against_instrument
 from phenoloom.crops.rescale import channel_scale, rescale
-from phenoloom.crops.stack import FRAME, StackFile, write_stack
+from phenoloom.crops.stack import FRAME, write_stack
 
 __all__ = [
     "FRAME",
     "FeatureOptions",
-    "StackFile",
     "against_instrument",
     "background_levels",
     "canvas_size",

@@ -5,6 +5,7 @@ from itertools import groupby, islice
 import numpy as np
 import pandas as pd
 
+from phenoloom.core.arrays import ArrayFile
 from phenoloom.core.errors import InputError
 from phenoloom.crops.background import background_levels
 from phenoloom.crops.bad_events import find_bad, wrong_pages
@@ -14,35 +15,6 @@ from phenoloom.crops.canvas import object_centres, place
 BATCH = 256
 
 FRAME = ["Frame_Top", "Frame_Left", "Frame_Height", "Frame_Width"]
-
-
-class StackFile:
-    """A .npy file of float32 that grows by events (n, C, H, W); the number of events is written at the end.
-
-    As a context: `append` arrays; when the block ends without an error the file is complete.
-    """
-
-    def __init__(self, path, shape):
-        self.shape = tuple(int(length) for length in shape)
-        self.count = 0
-        self.file = open(path, "wb")  # noqa: SIM115
-        self._header()
-
-    def _header(self):
-        self.file.seek(0)
-        description = {"descr": "<f4", "fortran_order": False, "shape": (self.count, *self.shape)}
-        np.lib.format.write_array_header_1_0(self.file, description)  # leaves room for the events' number to grow
-
-    def append(self, images):
-        images.astype("<f4", copy=False).tofile(self.file)
-        self.count += len(images)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        with self.file:
-            self._header()
 
 
 def write_stack(path, images, channels, shape, ledger, background=None, centre="image", centre_channel=None, bad=None):
@@ -59,7 +31,7 @@ def write_stack(path, images, channels, shape, ledger, background=None, centre="
         raise InputError(f"channel {centre_channel!r} to centre on is none of {', '.join(channels)}")
     about = None if centre_channel is None else list(channels).index(centre_channel)
     rows, seen = [], 0
-    with StackFile(path, (len(channels), *shape)) as file:
+    with ArrayFile(path, (len(channels), *shape)) as file:
         images = iter(images)
         while batch := list(islice(images, BATCH)):
             seen += len(batch)
