@@ -9,8 +9,7 @@ from phenoloom.networks.adoption import adopt
 
 def main(snakemake):
     with job(snakemake):
-        options = snakemake.params
-        card = adopt(options.block, options.channels, snakemake.output.weights, options.get("size"))
+        card = adopt(snakemake.params.block, snakemake.params.channels, snakemake.output.weights)
         write_text(snakemake.output.card, json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 

@@ -1,6 +1,7 @@
 """Rule embed: weights of a model and a unit's stored images -> one vector per cell or site."""
 
 from phenoloom.core.job import job
+from phenoloom.core.names import decode
 from phenoloom.core.tables import read_table
 from phenoloom.embedding import embed, load_parts, split_of_unit
 from phenoloom.tensors.store import Items
@@ -9,17 +10,18 @@ from phenoloom.tensors.store import Items
 def main(snakemake):
     with job(snakemake) as run:
         given, made, options = snakemake.input, snakemake.output, snakemake.params
-        run.ledger.where["plate"] = options.unit
+        run.ledger.where["plate"] = decode(options.unit)
         parts = load_parts(given.weights)
-        items = Items.open([(given.tensor, given["items"])], channels=options.channels, normalize=parts[0].normalize)
+        items = Items.open([(given.tensor, given.rows)], channels=options.channels, normalize=parts[0].normalize)
+        split = read_table(given.split, ["unit", "row", "Metadata_Split"]) if given.get("split") else None
         embed(
             items,
-            split_of_unit(read_table(given.split), options.unit, len(items)),
+            split_of_unit(split, options.unit, len(items)),
             parts,
             options.block["embed"],
-            (made.table, made.get("images")),
+            (made.table, made.images),
             options.model,
-            options.level,
+            snakemake.wildcards.level,
             run.ledger,
             run.threads,
             int(snakemake.resources.get("gpu", 0)),

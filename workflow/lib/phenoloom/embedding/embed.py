@@ -14,11 +14,11 @@ from phenoloom.core.errors import InputError
 from phenoloom.core.tables import metadata_columns, stream_table, to_arrow, write_table
 from phenoloom.core.words import count
 from phenoloom.embedding.views import embed_views
+from phenoloom.metric_learning.splits import SPLIT, TEST
 from phenoloom.networks.device import choose_device, mixed_precision
 
 log = logging.getLogger("phenoloom")
 
-SPLIT = "Metadata_Split"
 PLACE = ["Metadata_Well", "Metadata_Site"]
 #: Values of a row group: 64 MB of float32.
 _GROUP = 2**24
@@ -27,12 +27,15 @@ _GROUP = 2**24
 def split_of_unit(split, unit, items):
     """`Metadata_Split` of each of `items` items of a unit, from a model's split table (DataFrame), in stored order.
 
-    unit: its encoded name. Raises InputError where the split does not have each item once.
+    unit: its encoded name. split None, of a model that was not trained here: all are held out. Raises InputError where
+    the split does not have each item once.
     """
+    if split is None:
+        return np.full(items, TEST, dtype=object)
     rows = split[split["unit"] == unit].sort_values("row")
     if not np.array_equal(rows["row"].to_numpy(), np.arange(items)):
         raise InputError(
-            f"the split names {count(len(rows), 'item')} of {unit}, whose tensor has {items}; it belongs to another tensor"
+            f"the split names {count(len(rows), 'item')} of {unit} and its tensor holds {items}; make the split again"
         )
     return rows[SPLIT].to_numpy()
 
@@ -121,9 +124,8 @@ def _channels(part, channels):
 
 def _metadata(frame, split):
     """Arrow table of the items' metadata and split; columns without any value are text."""
-    table = to_arrow(
-        frame[[name for name in metadata_columns(frame.columns) if name != SPLIT]].assign(**{SPLIT: split})
-    )
+    own = [name for name in metadata_columns(frame.columns) if name != SPLIT]
+    table = to_arrow(frame[own].assign(**{SPLIT: split}))
     for place, field in enumerate(table.schema):
         if pa.types.is_null(field.type):
             column = table.column(place).cast(pa.string()).dictionary_encode()

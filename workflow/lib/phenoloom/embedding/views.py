@@ -22,14 +22,14 @@ def embed_views(backbone, images, options):
 
 
 def resized(images, size):
-    """Images (B, C, H, W) resized to size x size pixels (bilinear, smoothed where they shrink); as they are for None."""
+    """Images (B, C, H, W) resized to size x size pixels (bilinear, smoothed where they shrink); None: as they are."""
     if size is None or tuple(images.shape[2:]) == (size, size):
         return images
     return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
 def centre_crops(images, crop, grid):
-    """Crops (B, grid * grid, C, crop, crop), row by row: neighbours that do not overlap, centred in images (B, C, H, W).
+    """Crops (B, grid * grid, C, crop, crop), row by row, side by side about the centre of images (B, C, H, W).
 
     Raises InputError where the images are smaller than the grid.
     """

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig
@@ -20,6 +21,8 @@ transformers_logging.disable_progress_bar()
 
 KEY = "phenoloom"
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
+#: What transformers and safetensors raise for a configuration or a file that they cannot use.
+_REFUSALS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, StrictDataclassError)
 _REQUIRED = ("architecture", "config", "channels", "input", "normalize", "dim", "kind")
 _FIRST = {
     "vit": "embeddings.patch_embeddings.projection.weight",
@@ -82,7 +85,7 @@ def load(path):
             header.get("mean"),
             header.get("std"),
         )
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+    except _REFUSALS as error:
         raise InputError(f"the header of {path} describes no network: {_first_line(error)}") from error
     if backbone.n_channels != len(header["channels"]):
         raise InputError(
@@ -190,7 +193,7 @@ def _hugging_face(source, path):
             )
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except _REFUSALS as error:
         where = "" if local else ", neither as a folder here nor from the Hugging Face hub"
         mend = "save or copy it again" if local else "copy its folder to this machine and give its path"
         raise InputError(f"{source} cannot be loaded{where} ({_first_line(error)}); {mend}") from error
@@ -268,4 +271,4 @@ def _opened(path):
 
 
 def _first_line(error):
-    return str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+    return str(error).strip().split("\n", 1)[0].rstrip(".:") or type(error).__name__
