@@ -1,0 +1,1 @@
+"""How a network is trained: batches by step, views, schedules, the loop with its checkpoints and logs, the card."""
