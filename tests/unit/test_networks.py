@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
 from phenoloom.core.errors import InputError
 from phenoloom.networks import weights
 from phenoloom.networks.adoption import adopt
 from phenoloom.networks.attention import attention_maps, on_pixels
 from phenoloom.networks.backbone import ARCHITECTURES, build
 from phenoloom.networks.flops import flops
-from safetensors.torch import load_file, save_file
-from torch.nn import functional
 
 TINY = {
     "vit": {"dim": 32, "depth": 2, "heads": 2, "patch": 8},

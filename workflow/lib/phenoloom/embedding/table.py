@@ -1,4 +1,4 @@
-"""Embed the items of one unit: batches are read while the device computes, and rows are written as they come."""
+"""The table of embeddings of one unit: batches are read while the device computes, rows are written as they come."""
 
 import logging
 import time
