@@ -137,6 +137,7 @@ def test_events_have_their_defaults(sorter):
 
 
 CROPS = {"format": "crops", "pattern": "{event}.png"}
+SORTED = {"format": "sorter", "pattern": "*_{event}.tiff"}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,10 @@ CROPS = {"format": "crops", "pattern": "{event}.png"}
             {**CROPS, "pattern": "{L}/{event}.png", "labels": {"L": "x"}},
             "'L' is a field of events.pattern too",
         ),
+        ("events", CROPS | {"gates": {"Phase": ["G1"]}}, "'gates' is for the format sorter"),
+        ("events", {**SORTED, "gates": {"Event": ["G1"]}}, "events.gates: 'Event' is metadata that every event has"),
+        ("events", {**SORTED, "gates": {"P": ["G1"]}, "labels": {"P": "x"}}, "'P' is one of events.labels too"),
+        ("events", {**SORTED, "gates": {"P": []}}, "events.gates.P: \\[\\] (is too short|should be non-empty)"),
         ("events", CROPS | {"formt": "x"}, "unknown key 'formt'; did you mean 'format'"),
         ("channels", {"DNA": {"source": "05"}, "ER": {"source": "5"}}, "DNA, ER have the same source"),
         ("crops", {"centre_channel": "RNA"}, "crops.centre_channel: there is no channel 'RNA'; they are DNA, ER"),

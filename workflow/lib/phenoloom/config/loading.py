@@ -202,14 +202,16 @@ def _event_problems(events, channels):
     except InputError as error:
         fields = []
         yield str(error)
-    for name in events["labels"]:
-        if problem := name_problem(name):
-            yield f"events.labels: {name!r} {problem}"
-        elif name in fields:
-            yield f"events.labels: {name!r} is a field of events.pattern too; take one of them out"
+    for key, others in (("labels", {}), ("gates", events["labels"])):
+        for name in events[key]:
+            if problem := name_problem(name):
+                yield f"events.{key}: {name!r} {problem}"
+            elif name in fields or name in others:
+                where = "a field of events.pattern" if name in fields else "one of events.labels"
+                yield f"events.{key}: {name!r} is {where} too; take one of them out"
     if layout == "montage" and not events["grid"]:
         yield "events: the format montage needs 'grid', the rows and columns of cells in a file"
-    for key, where in (("grid", "montage"), ("pages", "sorter")):
+    for key, where in (("grid", "montage"), ("pages", "sorter"), ("gates", "sorter")):
         if events[key] and layout != where:
             yield f"events: '{key}' is for the format {where}"
     sources = {name: channel["source"] or name for name, channel in channels.items()}

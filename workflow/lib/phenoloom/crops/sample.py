@@ -16,6 +16,7 @@ from phenoloom.crops.background import background_levels
 from phenoloom.crops.bad_events import find_bad
 from phenoloom.crops.canvas import canvas_size
 from phenoloom.crops.stack import write_stack
+from phenoloom.cytometry.gates import Gates
 from phenoloom.cytometry.images import read_events, with_pages
 from phenoloom.cytometry.instrument import Instrument
 from phenoloom.cytometry.labels import read_labels
@@ -73,7 +74,7 @@ def build_sample(manifest, metadata, block, paths, ledger, threads=1, origin=Non
         instrument.missing(numbers, ledger)
         del sums
     table = described(manifest, numbers, events)
-    for name, values in _labels(table, files.get("events"), manifest, events, instrument, ledger).items():
+    for name, values in _labels(table, files, manifest, events, instrument, ledger).items():
         table = table.append_column(name, pa.array(values, pa.string()))
     rows, pulses = (numbers, instrument.frames()) if instrument else (np.arange(len(frames)), _nothing(len(frames)))
     _write(paths["events"], _rows(table, metadata, rows, pulses), origin)
@@ -155,10 +156,19 @@ def _pages(manifest, block):
     return [int(source) if source.isdigit() else number for number, source in enumerate(sources)]
 
 
-def _labels(table, path, manifest, events, instrument, ledger):
+def _labels(table, files, manifest, events, instrument, ledger):
+    """Labels of the events in a table, from the sample's table of events and the gates of its FlowJo workspace."""
+    found = {}
+    if events["labels"]:
+        found |= _from_table(table, files.get("events"), manifest, events, instrument, ledger)
+    if events["gates"]:
+        gates = Gates(files.get("workspace"), instrument.fcs, events["gates"])
+        found |= gates.labels(table["Metadata_Event"].to_numpy(), ledger)
+    return found
+
+
+def _from_table(table, path, manifest, events, instrument, ledger):
     """Labels of the events in a table, from the sample's table of events."""
-    if not events["labels"]:
-        return {}
     if not path:
         raise InputError(
             "events.labels needs a table of events; name it in the column 'events' of the table of samples"

@@ -23,10 +23,10 @@ from phenoloom.ingest.facts import Facts, read_facts
 from phenoloom.ingest.filenames import channel_key
 from phenoloom.ingest.folders import stat, walk
 
-#: One row per file. kind: image, fcs, events or spillover. name: event or montage as the file says it. number: that of
-#: the event, from 0: the row of the FCS file for a sorter, else its place among all events of the sample (the place of
-#: its first cell for a montage); -1 for other files. metadata: JSON of what the name says beside. An event stands here
-#: with the files of all its channels or not at all.
+#: One row per file. kind: image, fcs, events, workspace or spillover. name: event or montage as the file says it.
+#: number: that of the event, from 0: the row of the FCS file for a sorter, else its place among all events of the
+#: sample (the place of its first cell for a montage); -1 for other files. metadata: JSON of what the name says beside.
+#: An event stands here with the files of all its channels or not at all.
 SCHEMA = pa.schema(
     [
         ("kind", pa.string()),
@@ -273,10 +273,9 @@ def _remembered(known, asked):
 
 
 def _beside(row, events):
-    """Rows of the files that are no images: FCS, table of events, spillover matrix."""
-    files = [
-        (kind, row[kind], f"column '{kind}' of sample {row['sample']}") for kind in ("fcs", "events") if kind in row
-    ]
+    """Rows of the files that are no images: FCS, table of events, FlowJo workspace, spillover matrix."""
+    kinds = [kind for kind in ("fcs", "events", "workspace") if kind in row]
+    files = [(kind, row[kind], f"column '{kind}' of sample {row['sample']}") for kind in kinds]
     spillover = events["fcs"]["compensate"] if events["format"] == "sorter" else False
     if isinstance(spillover, str):
         files.append(("spillover", spillover, "option events.fcs.compensate"))

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
 from phenoloom.core.words import count
+from phenoloom.cytometry.gates import Gates
 from phenoloom.cytometry.instrument import Instrument
 from phenoloom.cytometry.labels import read_labels
 from phenoloom.cytometry.manifest import cells_per_file, described, images_of, list_sample
@@ -61,10 +62,12 @@ def _numbers(images, events):
 
 
 def _check_instrument(row, block, numbers, ledger):
-    """Number of events of the FCS file, which must have what the study names of it. Raises InputError."""
+    """Number of events of the FCS file; it and the workspace must have what the study names. Raises InputError."""
     events = block["events"]
     instrument = Instrument(row["fcs"], events["fcs"], ledger, events["join"]["areas"])
     instrument.parameters(block["channels"])
+    if events["gates"]:
+        Gates(row.get("workspace"), instrument.fcs, events["gates"])
     known = int(np.count_nonzero((numbers >= 0) & (numbers < instrument.fcs.n_events)))
     if not known:
         raise InputError(

@@ -8,10 +8,10 @@ from phenoloom.core.names import encode
 from phenoloom.ingest.geometry import find_path, read_rows
 
 #: Columns that have a meaning of their own; any other becomes metadata of the sample's events.
-COLUMNS = ("dataset", "sample", "batch", "images", "fcs", "events")
+COLUMNS = ("dataset", "sample", "batch", "images", "fcs", "events", "workspace")
 
 #: Those that are paths.
-PATHS = ("images", "fcs", "events")
+PATHS = ("images", "fcs", "events", "workspace")
 
 #: What each format asks for.
 NEEDS = {"sorter": ("images", "fcs"), "montage": ("images",), "crops": ("images",)}
