@@ -54,6 +54,19 @@ def test_shuffled_labels_are_at_chance_and_the_null_says_where_that_is():
     assert true["null"] == pytest.approx(1 / 3, abs=0.02)
 
 
+def test_datasets_with_labels_of_their_own_are_shuffled_each_on_its_own():
+    """Which dataset a cell is of is plain to see and says nothing of its label there."""
+    both = [cells(n=600, apart=0.0, seed=seed) for seed in (3, 4)]
+    for number, table in enumerate(both):
+        table["Metadata_Dataset"] = f"d{number}"
+        table["Metadata_Label"] = f"d{number}: " + table["Metadata_Label"]
+        table["F0"] += 20 * number
+    table = pd.concat(both, ignore_index=True)
+    within = held_out_accuracy(table, permute_within=["Dataset"]).summary[0]
+    assert within["null"] == pytest.approx(1 / 3, abs=0.03) and within["pvalue"] > 0.01
+    assert held_out_accuracy(table).summary[0]["null"] < 0.25
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     """Labels that are right with probability 0.8, whatever the class: 40 tables."""
     covered = 0

@@ -2,12 +2,15 @@
 
 import base64
 import hashlib
+import io
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 import report_study
+from PIL import Image
 
 from phenoloom.core.tables import read_table
 from phenoloom.report import contents, page
@@ -208,3 +211,13 @@ def test_versions_that_differ_are_both_shown():
 def test_pins_are_read_from_an_environment_file():
     text = "dependencies:\n  - python=3.9\n  - conda-forge::numpy=1.2.3=py39\n  - pip:\n    - cellprofiler==4.2.8.1\n"
     assert contents.environment_pins(text) == {"python": "3.9", "numpy": "1.2.3", "cellprofiler": "4.2.8.1"}
+
+
+def test_a_chart_with_many_colours_keeps_the_rare_ones_of_its_legend(tmp_path):
+    """A dot of 100 pixels among noise in all shades of others."""
+    pixels = np.random.default_rng(0).integers(120, 256, (400, 400, 3)).astype(np.uint8)
+    pixels[:, :, 0] = 230
+    pixels[10:20, 10:20] = (0, 114, 178)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    shown = np.asarray(Image.open(io.BytesIO(page._small_png(tmp_path / "a.png"))).convert("RGB"))
+    assert np.abs(shown[15, 15].astype(int) - (0, 114, 178)).max() < 30

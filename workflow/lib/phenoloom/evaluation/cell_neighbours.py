@@ -12,7 +12,7 @@ from phenoloom.core.words import count
 from phenoloom.evaluation.intervals import permutation_pvalue
 from phenoloom.evaluation.results import Result, row
 from phenoloom.evaluation.units import choose, text, units
-from phenoloom.metric_learning.splits import SPLIT, TEST, TRAIN, stratified_sample, stream
+from phenoloom.metric_learning.splits import SPLIT, TEST, TRAIN, groups_of, stratified_sample, stream
 
 _TRANSDUCTIVE = (
     "transductive: cross-validation in {} parts, since no cell was held out of the embedding; a learned metric has "
@@ -28,6 +28,7 @@ def held_out_accuracy(
     cluster="",
     folds=5,
     max_cells=20_000,
+    permute_within=(),
     permutations=200,
     bootstrap=1000,
     seed=0,
@@ -39,7 +40,8 @@ def held_out_accuracy(
     metric that has seen all labels, and its note says so. Euclidean distance, majority of `neighbours`, ties to the
     label that is first in order. Balanced: mean over the labels of the share of their cells that is right.
     cluster: metadata column whose cells are not independent (Sample, Batch) and are resampled together; empty: cells
-    are. permutations: shuffles of the training labels, for chance. More than `max_cells` cells on either side are
+    are. permutations: shuffles of the training labels, for chance; permute_within: metadata columns within whose values
+    they are shuffled, such as Dataset, where each has labels of its own. More than `max_cells` cells on either side are
     thinned by the seed, the same share of each label.
     Returns a Result: its details name label and vote (`neighbour_label`) of every cell that was asked.
     """
@@ -67,14 +69,16 @@ def held_out_accuracy(
     asked = votes >= 0
     accuracies = _recalls(codes[asked], votes[asked] == codes[asked], len(names))
     balanced = np.nanmean(accuracies)
-    null = [_shuffled(codes, found, len(names), rng) for _ in range(permutations)]
+    groups = groups_of(cells.table, list(permute_within))
+    null = [_shuffled(codes, groups, found, len(names), rng) for _ in range(permutations)]
     low, high = _interval(cells.table, codes, votes, cluster, bootstrap, rng)
 
     unknown = sorted(set(names[codes[asked]]) - set(names[codes[found[0][1]]]))
     notes = [
         f"{len(found[0][1]):,} training cells" if held_out else _TRANSDUCTIVE.format(len(found)),
         f"interval: {cluster.removeprefix('Metadata_')} resampled" if cluster else "interval: cells resampled",
-        f"null: mean of {permutations} shuffles of the training labels",
+        f"null: mean of {permutations} shuffles of the training labels"
+        + (f" within {', '.join(name.removeprefix('Metadata_') for name in permute_within)}" if permute_within else ""),
         *([f"no training cell has {', '.join(unknown)}"] if unknown and held_out else []),
         *([thinned] if thinned else []),
         *([f"{count(int((~labelled).sum()), 'cell')} without a label left out"] if not labelled.all() else []),
@@ -150,12 +154,14 @@ def _recalls(codes, hits, n):
         return np.bincount(codes, weights=hits, minlength=n) / total
 
 
-def _shuffled(codes, found, n, rng):
-    """Balanced accuracy when the labels of the known cells are shuffled; the neighbours stay."""
+def _shuffled(codes, groups, found, n, rng):
+    """Balanced accuracy when the labels of the known cells are shuffled within their groups; the neighbours stay."""
     true, hits = [], []
     for asked, known, nearest in found:
         moved = np.empty_like(codes)
-        moved[known] = codes[rng.permutation(known)]
+        for group in np.unique(groups[known]):
+            inside = known[groups[known] == group]
+            moved[inside] = codes[rng.permutation(inside)]
         true.append(codes[asked])
         hits.append(_majority(moved[nearest], n) == codes[asked])
     return np.nanmean(_recalls(np.concatenate(true), np.concatenate(hits), n))
