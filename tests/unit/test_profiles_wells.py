@@ -12,6 +12,7 @@ from phenoloom.core.tables import feature_columns, read_table, write_table
 from phenoloom.profiles.consensus import treatments
 from phenoloom.profiles.dropped import Dropped, read_dropped
 from phenoloom.profiles.feature_selection import REASONS, select_features
+from phenoloom.profiles.harmony import harmonize
 from phenoloom.profiles.profiling import profile, wells_of_table
 from phenoloom.profiles.scaling import normalize_wells
 from phenoloom.profiles.storage import read_wells, write_double
@@ -341,3 +342,73 @@ def test_an_account_survives_being_written(tmp_path):
     assert again.rows == dropped.rows
     with pytest.raises(ValueError, match="kind"):
         dropped.add("planet", "x", "y", "z")
+
+
+def test_wells_of_a_plate_are_joined_before_treatments_where_the_chain_says_so():
+    frame = wells(plates=("p1", "p2", "p3"))
+    frame.loc[(frame["Metadata_Plate"] == "p3") & (frame.index % 2 == 0), "Metadata_Perturbation"] = "other one"
+    chosen = options("consensus", operation="median", by=["Perturbation"], first={})
+    ours = treatments(frame, chosen, Ledger("profile"))
+    features = feature_columns(frame)
+    per_plate = frame.groupby(["Metadata_Perturbation", "Metadata_Plate"])[features].mean()
+    expected = per_plate.groupby("Metadata_Perturbation").median().loc[ours["Metadata_Perturbation"]]
+    np.testing.assert_allclose(ours[features], expected, rtol=1e-12)
+    assert ours["Metadata_Wells"].sum() == len(frame)
+    plain = treatments(frame, options("consensus", operation="median", by=["Perturbation"]), Ledger("profile"))
+    assert not np.allclose(ours[features], plain[features])
+    with pytest.raises(InputError, match="no Metadata_Run"):
+        treatments(frame, options("consensus", first={"by": ["Run"]}), Ledger("profile"))
+
+
+def batched(n=240, features=12, kinds=4, seed=2):
+    """Wells of two batches apart from each other, each with the same kinds of treatment."""
+    random = np.random.default_rng(seed)
+    kind, batch = np.arange(n) % kinds, np.arange(n) // kinds % 2
+    values = 6 * random.normal(size=(kinds, features))[kind] + random.normal(size=(n, features))
+    values += np.outer(batch, 3 * random.normal(size=features))
+    frame = pd.DataFrame(values, columns=[f"Embedding_dino_{number:04d}" for number in range(features)])
+    frame.insert(0, "Metadata_Batch", np.array(["b1", "b2"])[batch])
+    frame.insert(1, "Metadata_MoA", np.array([HOSTILE, "b", "c", "d"])[kind])
+    return frame
+
+
+def share_of_neighbours(frame, column):
+    """Share of wells whose nearest neighbour has the same value in a metadata column."""
+    from sklearn.neighbors import NearestNeighbors
+
+    values = frame[feature_columns(frame)].to_numpy()
+    nearest = NearestNeighbors(n_neighbors=2).fit(values).kneighbors(return_distance=False)[:, 0]
+    return (frame[column].to_numpy() == frame[column].to_numpy()[nearest]).mean()
+
+
+@pytest.mark.parametrize("n_pcs", [None, 5])
+def test_harmony_mixes_batches_and_keeps_mechanisms(n_pcs):
+    frame = batched()
+    ledger = Ledger("profile")
+    ours = harmonize(frame, options("harmonize", n_pcs=n_pcs), ledger, seed=3)
+    assert share_of_neighbours(frame, "Metadata_Batch") > 0.95
+    assert share_of_neighbours(ours, "Metadata_Batch") < 0.65
+    assert share_of_neighbours(ours, "Metadata_MoA") > 0.95
+    assert len(feature_columns(ours)) == (n_pcs or 12) and not ledger.rows
+    again = harmonize(frame, options("harmonize", n_pcs=n_pcs), ledger, seed=3)
+    pd.testing.assert_frame_equal(again, ours, check_exact=True)
+
+
+def test_harmony_takes_as_many_wells_as_features():
+    frame = batched(n=12)
+    assert harmonize(frame, options("harmonize"), Ledger("profile")).shape == frame.shape
+
+
+def test_harmony_of_one_batch_changes_nothing_and_says_so():
+    frame, ledger = batched().assign(Metadata_Batch="b1"), Ledger("profile")
+    pd.testing.assert_frame_equal(harmonize(frame, options("harmonize"), ledger), frame)
+    assert "all 240 wells have the same Batch" in ledger.rows[0]["reason"]
+
+
+def test_harmony_without_complete_features_or_without_its_column_is_refused():
+    frame = batched()
+    frame.loc[3, "Embedding_dino_0004"] = np.nan
+    with pytest.raises(InputError, match="1 have missing values, Embedding_dino_0004"):
+        harmonize(frame, options("harmonize"), Ledger("profile"))
+    with pytest.raises(InputError, match="no Metadata_Run; by takes names out of Batch, MoA"):
+        harmonize(frame, options("harmonize", by=["Run"]), Ledger("profile"))

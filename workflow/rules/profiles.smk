@@ -30,10 +30,37 @@ rule enter:
         "../scripts/enter.py"
 
 
+rule tvn:
+    """Fit the typical variation normalisation of a chain on the control sites of all plates."""
+    input:
+        unpack(files_of_fit),
+    output:
+        fit="<results>/{dataset}/profiles/{representation}/{profile}/tvn.npz",
+        dropped="<results>/{dataset}/profiles/{representation}/{profile}/tvn.dropped.parquet",
+        ledger="<results>/{dataset}/profiles/{representation}/{profile}/tvn.ledger.parquet",
+    log:
+        "<logs>/{dataset}/tvn/{representation}.{profile}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/tvn/{representation}.{profile}.tsv"
+    conda:
+        "../envs/profiles.yaml"
+    threads: 1
+    resources:
+        # One plate's table a block at a time, and a few squares of the number of features: 2,000 take 32 MB each.
+        mem_mb=memory(2000),
+    params:
+        steps=lambda wildcards: chains.fitted_over_plates(config["profiles"][wildcards.profile]),
+        level=lambda wildcards: study.level(wildcards.dataset, wildcards.representation),
+        layout=layouts_of_fit,
+        code=code_of("tvn", "profiles"),
+    script:
+        "../scripts/tvn.py"
+
+
 rule aggregate:
     """Wells of one plate: the steps of the chain up to and including aggregate, annotated with the layout."""
     input:
-        unpack(files_of_wells),
+        unpack(files_of_wells_and_fit),
         table=unit_table,
     output:
         wells="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.parquet",
@@ -63,6 +90,8 @@ rule profile:
         wells=per_plate(".parquet"),
         dropped=per_plate(".dropped.parquet"),
         ledgers=per_plate(".ledger.parquet"),
+        tvn_dropped=of_tvn(".dropped.parquet"),
+        tvn_ledger=of_tvn(".ledger.parquet"),
     output:
         wells="<results>/{dataset}/profiles/{representation}/{profile}/wells.parquet",
         treatments="<results>/{dataset}/profiles/{representation}/{profile}/treatments.parquet",
@@ -83,6 +112,7 @@ rule profile:
         ),
     params:
         steps=lambda wildcards: chains.after_aggregate(config["profiles"][wildcards.profile]),
+        seed=seed_of_chain,
         code=code_of("profile", "profiles"),
     script:
         "../scripts/profile.py"

@@ -8,6 +8,7 @@ from phenoloom.ingest.layouts import layout_of_plate, read_platemap, simulated_l
 from phenoloom.profiles.dropped import Dropped
 from phenoloom.profiles.profiling import wells_of_table
 from phenoloom.profiles.storage import write_double
+from phenoloom.profiles.tvn import read_fitted
 
 
 def main(snakemake):
@@ -23,6 +24,7 @@ def main(snakemake):
             layout=layout,
             plates=None if layout is None else [run.wildcards["plate"]],
             imaged=imaged_wells(snakemake.input),
+            fitted=read_fitted(snakemake.input.tvn) if snakemake.input.get("tvn") else None,
         )
         write_double(snakemake.output.wells, wells, run.origin())
         dropped.write(snakemake.output.dropped)

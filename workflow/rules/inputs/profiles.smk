@@ -12,6 +12,10 @@ _entered = sorted(
 )
 
 
+#: Keys of a dataset that say how its plate maps are read.
+LAYOUT_OPTIONS = ("platemap_columns", "annotations", "controls")
+
+
 def entering_files(wildcards):
     """Files behind an entered representation, each of them an input."""
     try:
@@ -50,14 +54,64 @@ def files_of_wells(wildcards):
     }
 
 
+def files_of_wells_and_fit(wildcards):
+    """files_of_wells, and what a step tvn of the chain fitted over all plates."""
+    found = files_of_wells(wildcards)
+    if chains.fitted_over_plates(config["profiles"][wildcards.profile]):
+        found["tvn"] = f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}/tvn.npz"
+    return found
+
+
+def files_of_fit(wildcards):
+    """Tables of all plates of a representation, and what is in their wells."""
+    dataset, representation = wildcards.dataset, wildcards.representation
+    folder = f"<results>/{dataset}/representations/{representation}/{study.level(dataset, representation)}"
+    found = {"tables": [f"{folder}/{unit}.parquet" for unit in study.units(dataset, representation)]}
+    if study.entered(dataset, representation):
+        return found
+    if study.simulated(dataset):
+        return {**found, "truth": f"{study.results}/{dataset}/truth.parquet"}
+    annotations = study.dataset(dataset).get("annotations")
+    return {
+        **found,
+        "maps": [_laid_out(dataset)[plate][1] for plate in study.plates(dataset)],
+        "annotations": [annotations["table"]] if annotations else [],
+    }
+
+
+def layouts_of_fit(wildcards):
+    """As layout_of_wells, with the rows of all plates."""
+    dataset = wildcards.dataset
+    if study.entered(dataset, wildcards.representation) or study.simulated(dataset):
+        return None
+    rows = [_laid_out(dataset)[plate][0] for plate in study.plates(dataset)]
+    return {"rows": rows, **{name: study.dataset(dataset).get(name) for name in LAYOUT_OPTIONS}}
+
+
+def of_tvn(ending):
+    """Input function: what the fit of a step tvn over all plates says, none where the chain has no such step."""
+
+    def paths(wildcards):
+        folder = f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}"
+        fitted = chains.fitted_over_plates(config["profiles"][wildcards.profile])
+        return [f"{folder}/tvn{ending}"] if fitted else []
+
+    return paths
+
+
+def seed_of_chain(wildcards):
+    """The study's seed for chains with a step that draws, so that another seed reruns no other chain."""
+    drawing = any("harmonize" in step for step in config["profiles"][wildcards.profile])
+    return config["seed"] if drawing else 0
+
+
 def layout_of_wells(wildcards):
     """What turns the map of one plate into its layout: its row of the table of plates, and how to read the map."""
     dataset = wildcards.dataset
     if study.entered(dataset, wildcards.representation) or study.simulated(dataset):
         return None
     block = study.dataset(dataset)
-    names = ("platemap_columns", "annotations", "controls")
-    return {"row": _laid_out(dataset)[wildcards.plate][0], **{name: block.get(name) for name in names}}
+    return {"row": _laid_out(dataset)[wildcards.plate][0], **{name: block.get(name) for name in LAYOUT_OPTIONS}}
 
 
 @functools.cache

@@ -1,16 +1,22 @@
 """Cells to wells with bounded memory: features are read a few columns at a time, cells are sorted by well once."""
 
+import copy
+import functools
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phenoloom.core.errors import InputError
+from phenoloom.core.ledger import Ledger
 from phenoloom.core.tables import feature_columns, metadata_columns
 from phenoloom.profiles.annotation import KEYS, STANDARD, annotate, as_text, canonical_well, list_empty_wells
 from phenoloom.profiles.chain import parse, problems
+from phenoloom.profiles.dropped import Dropped
 from phenoloom.profiles.queries import columns_of, select
-from phenoloom.profiles.scaling import scale_block
+from phenoloom.profiles.scaling import GROUPS, scale_block
+from phenoloom.profiles.tvn import Fit
 
 #: Bytes of one block of columns; a block lives some five times at once, so that memory stays below 1 GB.
 BLOCK_BYTES = 2**27
@@ -22,13 +28,22 @@ _COUNTS = ("Metadata_Count_Cells", "Metadata_Count_Sites")
 
 
 def aggregate_table(
-    path, steps, ledger, dropped, layout=None, plates=None, level="cells", block_bytes=BLOCK_BYTES, imaged=None
+    path,
+    steps,
+    ledger,
+    dropped,
+    layout=None,
+    plates=None,
+    level="cells",
+    block_bytes=BLOCK_BYTES,
+    imaged=None,
+    fitted=None,
 ):
     """Wells of one table of cells or sites: the steps up to and including `aggregate`, annotated with the layout.
 
     path: Parquet table with Metadata_Plate and Metadata_Well, one row per unit. steps: config list, complete options.
     layout: DataFrame of the dataset or None; plates: true names of the plates due (for wells without any cell).
-    imaged: see annotation.list_empty_wells.
+    imaged: see annotation.list_empty_wells. fitted: tvn.Fitted of the step tvn where it goes by dataset or batch.
     Returns a DataFrame, one row per well: standard metadata, Metadata_Count_Cells, Metadata_Count_Sites, features as
     float64. Missing values are skipped as pandas does; infinite ones are missing. Memory: a few blocks of
     `block_bytes` plus the metadata columns.
@@ -43,9 +58,44 @@ def aggregate_table(
             units.filter(options)
         elif name == "normalize":
             units.normalize(options)
+        elif name == "tvn":
+            units.whiten(options, fitted)
         else:
             return units.aggregate(options)
     raise AssertionError("a chain without aggregate has a problem")
+
+
+def fit_tvn(tables, steps, level, ledger, dropped, block_bytes=BLOCK_BYTES):
+    """Fit the step tvn over the control sites of all tables of a dataset, one table in memory after the other.
+
+    tables: list of (path, layout or None) in a fixed order. steps: config list up to and including tvn. Its own rows go
+    to `ledger` and `dropped`; what the steps before it leave out is told where wells are made.
+    Returns a tvn.Fitted. Raises InputError when there are too few control sites or the tables share no feature.
+    """
+    schemas = {path: feature_columns(_open(path).schema_arrow) for path, _ in tables}
+    every = dict.fromkeys(name for names in schemas.values() for name in names)
+    shared = [name for name in every if all(name in names for names in map(set, schemas.values()))]
+    if not shared:
+        raise InputError("step tvn: the tables of the plates share no feature; leave out those of another kind")
+    for name in every:
+        if name not in set(shared):
+            dropped.add("feature", name, "tvn", "not in the tables of all plates")
+    *before, (_, options) = parse(steps)
+    fit = Fit(shared, options)
+    for path, layout in tables:
+        units = Units(path, level, Ledger("tvn"), Dropped(), layout, None, block_bytes)
+        units.features = shared
+        for name, given in before:
+            getattr(units, name)(given)
+        fit.add(*units.control_sites(options))
+    found = fit.result()
+    if not found.whitenings:
+        raise InputError(
+            f"step tvn finds {sum(found.found.values())} sites with {options['samples']} where it needs at least "
+            f"{options['minimum_samples']}; mark the negative controls in the plate map or choose other samples"
+        )
+    found.tell(ledger, options, dropped)
+    return found
 
 
 class Units:
@@ -54,15 +104,16 @@ class Units:
     def __init__(self, path, level, ledger, dropped, layout, plates, block_bytes=BLOCK_BYTES, imaged=None):
         self.path, self.level, self.ledger, self.dropped = path, level, ledger, dropped
         self.block_bytes = block_bytes
-        self.file = _open(path)
-        schema = self.file.schema_arrow
+        file = _open(path)
+        self._read = functools.partial(file.read, use_threads=True)
+        schema = file.schema_arrow
         missing = [name for name in KEYS if name not in schema.names]
         if missing:
             raise InputError(f"{path} has no column {missing[0]}, so that its rows belong to no well")
         self.features = feature_columns(schema)
         if not self.features:
             raise InputError(f"{path} has no numeric feature column; every numeric column that is no Metadata_* is one")
-        self.metadata = _read_metadata(self.file, metadata_columns(schema.names))
+        self.metadata = _read_metadata(file, metadata_columns(schema.names))
         self.codes, wells = _wells_of(self.metadata, level, ledger)
         self.scalings = []
         present = set(wells[KEYS].itertuples(index=False, name=None))
@@ -97,8 +148,7 @@ class Units:
 
         A plate with too few of them is lost: its wells go to the ledger.
         """
-        frame = self._described(columns_of(options["samples"], self._metadata_names()))
-        reference = select(frame, options["samples"], "normalize", self._metadata_names()) & (self.codes >= 0)
+        reference = self._reference(options, "normalize")
         plate_of_well = self.wells["Metadata_Plate"].reindex(self.rows_of_wells.index)
         groups, plates = [], sorted(plate_of_well.dropna().unique())
         for plate in plates:
@@ -124,22 +174,139 @@ class Units:
         cells = self._cells(counts)
         self._leave_out_small(cells, counts, options["minimum_cells"])
         order, kept, starts = self._order()
-        result = np.empty((len(self.features), len(kept)))
-        infinite = np.zeros(len(self.features), dtype=np.int64)
-        width = self._block_width()
-        for first in range(0, len(self.features), width):
-            names = self.features[first : first + width]
-            block = self._block(names, order, infinite[first : first + width])
-            result[first : first + width] = aggregate_segments(block, starts, options["operation"])
-        for name, count in zip(self.features, infinite, strict=True):
-            if count:
-                self.dropped.add("value", name, "aggregate", "infinite, taken as missing", self._plate(), count)
+        result = self._reduced(order, starts, options["operation"], "aggregate")
         metadata = self.wells.loc[kept].copy()
         metadata["Metadata_Count_Cells"] = pd.array(cells[kept], dtype="Int64") if cells is not None else pd.NA
         metadata["Metadata_Count_Sites"] = pd.array(self._sites()[kept], dtype="Int64")
         features = pd.DataFrame(result.T, columns=self.features, index=metadata.index)
         frame = pd.concat([metadata.drop(columns=[n for n in _COUNTS if metadata[n].isna().all()]), features], axis=1)
         return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
+
+    def to_sites(self, operation):
+        """One row per site from here on: median or mean of its cells. Rows that are sites already stay as they are."""
+        order, _, starts = self._order()
+        metadata = self.metadata.iloc[order].reset_index(drop=True)
+        if self.level == "cells":
+            site = next((name for name in UNIT_KEYS[:2] if name in metadata), None)
+            if site is None:
+                raise InputError(f"{self.path} has no column {UNIT_KEYS[0]}, by which step tvn tells sites apart")
+            places = pd.factorize(metadata[site])[0]
+            new = (np.diff(places, prepend=-2) != 0) | (np.diff(self.codes[order], prepend=-2) != 0)
+            firsts = np.flatnonzero(new)
+            metadata = metadata.loc[firsts, [*KEYS, site]].reset_index(drop=True)
+            metadata["Metadata_Count_Cells"] = np.diff(firsts, append=len(order))
+        else:
+            firsts = np.arange(len(order))
+        values = self._reduced(order, np.append(firsts, len(order)), operation, "tvn")
+        self._hold(values.T, self.features, metadata, self.codes[order][firsts])
+
+    def control_sites(self, options):
+        """(values (n, d), groups (n,)) of the sites that the step tvn is fitted on, with the names of their groups."""
+        self.codes = np.where(self._reference(options, "tvn"), self.codes, -1)
+        self.to_sites(options["operation"])
+        return self._block(self.features).T.astype(float), self._groups(options)
+
+    def whiten(self, options, fitted=None):
+        """Rows become sites, and their features typical variation normalised.
+
+        fitted: tvn.Fitted over all plates; None fits each plate on its own control sites. Sites that lack a value and
+        the wells of a plate (batch) with too few control sites are left out, and said.
+        """
+        if fitted is None:
+            fitted = self._fit_plates(options)
+        self.to_sites(options["operation"])
+        values, groups = self._block(fitted.features).T.astype(float), self._groups(options)
+        self._leave_out_unfitted(options, fitted)
+        self._leave_out_incomplete(values, fitted.features)
+        names = fitted.columns(options["method"])
+        whitened = np.zeros((len(values), len(names)))
+        for group, whitening in fitted.whitenings.items():
+            rows = np.flatnonzero((groups == group) & (self.codes >= 0))
+            whitened[rows] = whitening.transform(values[rows], options["method"])
+        self._hold(whitened, names, self.metadata, self.codes)
+
+    def _reduced(self, order, starts, operation, step):
+        """(features, segments) float64: a statistic of consecutive segments of rows, a block of columns at a time."""
+        result = np.empty((len(self.features), len(starts) - 1))
+        infinite = np.zeros(len(self.features), dtype=np.int64)
+        width = self._block_width()
+        for first in range(0, len(self.features), width):
+            names = self.features[first : first + width]
+            block = self._block(names, order, infinite[first : first + width])
+            result[first : first + width] = aggregate_segments(block, starts, operation)
+        for name, count in zip(self.features, infinite, strict=True):
+            if count:
+                self.dropped.add("value", name, step, "infinite, taken as missing", self._plate(), count)
+        return result
+
+    def _hold(self, values, names, metadata, codes):
+        """Go on with rows in memory: values (n, d), their feature names, metadata (n rows) and the code of the well."""
+        table = pa.table(dict(zip(names, values.T, strict=True)))
+        self._read = table.select
+        self.features, self.metadata, self.codes = list(names), metadata, codes
+        self.level, self.scalings = "sites", []
+
+    def _reference(self, options, step):
+        """Which units the query over metadata chooses, bool (n,)."""
+        frame = self._described(columns_of(options["samples"], self._metadata_names()))
+        return select(frame, options["samples"], step, self._metadata_names()) & (self.codes >= 0)
+
+    def _groups(self, options):
+        """Name of the group of `by` of each unit, "" where the whole dataset is one."""
+        columns = GROUPS[options["by"]]
+        if not columns:
+            return np.full(len(self.codes), "", dtype=object)
+        return self._described(columns)[columns[0]].to_numpy(object)
+
+    def _fit_plates(self, options):
+        """Whitenings of single plates by their own control sites."""
+        own = copy.copy(self)
+        own.dropped = Dropped()
+        fit = Fit(self.features, options)
+        fit.add(*own.control_sites(options))
+        fitted = fit.result()
+        fitted.tell(self.ledger, options, self.dropped, plate=self._plate())
+        return fitted
+
+    def _leave_out_unfitted(self, options, fitted):
+        """Take out the wells of groups that have too few control sites, and say so."""
+        if not GROUPS[options["by"]]:
+            return
+        present = self.wells.loc[np.unique(self.codes[self.codes >= 0])]
+        groups, plates = present[GROUPS[options["by"]][0]].rename("group"), present["Metadata_Plate"].rename("plate")
+        for (group, plate), wells in present.groupby([groups, plates]).groups.items():
+            if group in fitted.whitenings:
+                continue
+            self.ledger.add(
+                f"{options['by']} {group} has {fitted.found.get(group, 0)} sites with {options['samples']} where step "
+                f"tvn needs at least {options['minimum_samples']}; {len(wells)} wells of plate {plate} are left out",
+                unit="well",
+                count=len(wells),
+                plate=plate,
+            )
+            self._leave_out(wells.to_numpy(), self.rows_of_wells, "tvn", "too few control sites")
+
+    def _leave_out_incomplete(self, values, features):
+        """Take out the sites that lack a value which whitening needs, and say so per plate."""
+        missing = np.isnan(values) & (self.codes >= 0)[:, None]
+        lost = missing.any(axis=1)
+        if not lost.any():
+            return
+        plates = self._described(["Metadata_Plate"])["Metadata_Plate"].to_numpy(object)
+        for plate in sorted(set(plates[lost])):
+            here = lost & (plates == plate)
+            names = [features[place] for place in np.flatnonzero(missing[here].any(axis=0))]
+            self.ledger.add(
+                f"{int(here.sum())} sites of plate {plate} lack a value that step tvn needs ({names[0]} for one) and "
+                "are left out",
+                unit="site",
+                count=int(here.sum()),
+                plate=plate,
+            )
+            for name, count in zip(features, missing[here].sum(axis=0), strict=True):
+                if count:
+                    self.dropped.add("value", name, "tvn", "missing; the site is left out", plate, count)
+        self.codes = np.where(lost, -1, self.codes)
 
     def _metadata_names(self):
         return list(dict.fromkeys([*self.wells.columns, *self.metadata.columns]))
@@ -246,7 +413,7 @@ class Units:
 
         float32 as stored where nothing was normalised, else float64. infinite: integer array to count into.
         """
-        table = self.file.read(columns=list(names), use_threads=True)
+        table = self._read(list(names))
         wide = bool(self.scalings) or any(table.schema.field(name).type != pa.float32() for name in names)
         whole = np.arange(len(self.codes)) if rows is None else rows
         in_order = len(whole) == len(self.codes) and bool((np.diff(whole) == 1).all())

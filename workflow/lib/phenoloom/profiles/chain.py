@@ -1,9 +1,9 @@
 """Steps of a profile chain as the study's config lists them. Imports nothing heavy: the DAG is built with it."""
 
-STEPS = ("filter", "normalize", "aggregate", "feature_select", "consensus")
+STEPS = ("filter", "normalize", "tvn", "aggregate", "feature_select", "harmonize", "consensus")
 
 #: Steps that can act on cells or sites, before `aggregate`.
-BEFORE = ("filter", "normalize")
+BEFORE = ("filter", "normalize", "tvn")
 
 
 def parse(steps):
@@ -32,6 +32,14 @@ def after_aggregate(steps):
     return list(steps[_position(steps) + 1 :])
 
 
+def fitted_over_plates(steps):
+    """The steps up to and including a `tvn` that is fitted over several plates, as configured; else none."""
+    for number, (name, options) in enumerate(parse(steps)):
+        if name == "tvn" and options.get("by", "dataset") != "plate":
+            return list(steps[: number + 1])
+    return []
+
+
 def problems(steps, level=None):
     """Sentences about what cannot work in a chain; level: cells, sites, wells, treatments or None (any)."""
     names = [name for name, _ in parse(steps)]
@@ -40,12 +48,27 @@ def problems(steps, level=None):
         found.append("aggregate stands twice; a chain has at most one")
     if "consensus" in names and names.index("consensus") != len(names) - 1:
         found.append("consensus ends a chain; move it to the end and keep one")
+    for number, (name, options) in enumerate(parse(steps)):
+        if name == "tvn":
+            found.extend(_problems_of_tvn(options, names, number, level))
     if level in ("cells", "sites"):
         if "aggregate" not in names:
             found.append(f"the units are {level}, so that a step `aggregate` is needed")
         for name, options in parse(before_aggregate(steps)):
             found.extend(_problems_before(name, options))
     return found
+
+
+def _problems_of_tvn(options, names, number, level):
+    if names.count("tvn") > 1 and number == names.index("tvn"):
+        yield "tvn stands twice; a chain has at most one"
+    if level in ("wells", "treatments"):
+        yield f"tvn works on sites, and there is a representation of {level}; leave the step out or the representation"
+    elif "aggregate" in names[:number]:
+        yield "tvn works on sites; move it before aggregate"
+    by = options.get("by", "dataset")
+    if by != "dataset" and options.get("method", "PCA") == "PCA":
+        yield f"tvn by {by} gives each {by} axes of its own, which cannot be compared; add method: ZCA"
 
 
 def _problems_before(name, options):

@@ -7,7 +7,7 @@ from phenoloom.core.tables import feature_columns, metadata_columns
 from phenoloom.profiles.annotation import as_text
 
 #: What a study gets that has no consensus step.
-DEFAULT = {"operation": "mean", "by": ["Perturbation", "Concentration"]}
+DEFAULT = {"operation": "mean", "by": ["Perturbation", "Concentration"], "first": None}
 
 #: Columns of single wells, which a treatment has not.
 _OF_WELLS = ("Metadata_Plate", "Metadata_Well", "Metadata_Count_Sites")
@@ -16,8 +16,9 @@ _OF_WELLS = ("Metadata_Plate", "Metadata_Well", "Metadata_Count_Sites")
 def treatments(wells, options, ledger):
     """Consensus of wells by `pycytominer.consensus`; wells of all plates and batches form one treatment.
 
-    wells: one row per well. options: operation (mean, median, modz) and by (metadata names without prefix; the unit of
-    the concentration always counts with it). Controls are treatments of their own. Metadata that all wells of a
+    wells: one row per well. options: operation (mean, median, modz), by (metadata names without prefix; the unit of
+    the concentration always counts with it) and first: {by, operation} that joins the wells of a treatment on one plate
+    (batch) before, None for no such step. Controls are treatments of their own. Metadata that all wells of a
     treatment share is carried; Metadata_Batch lists the batches ("b1|b2"), Metadata_Batches, Metadata_Plates and
     Metadata_Wells count them, Metadata_Count_Cells is summed. Rows are sorted by the keys.
     """
@@ -37,17 +38,35 @@ def treatments(wells, options, ledger):
         )
     features = feature_columns(wells)
     labels = wells.groupby(keys, sort=True, dropna=False).ngroup().rename("Metadata_Treatment_Number")
-    values = _consensus(wells[features].assign(Metadata_Treatment_Number=labels), options, features)
+    values = wells[features].assign(Metadata_Treatment_Number=labels)
+    if options["first"]:
+        values = _joined(values, wells, options["first"])
+    values = _consensus(values, options, features)
     described = _describe(wells, labels, keys, ledger)
     return pd.concat([described, values], axis="columns").reset_index(drop=True)
 
 
-def _keys(wells, by):
-    keys = [f"Metadata_{name}" for name in by]
+def _joined(numbered, wells, options):
+    """One row per treatment and place (`by`) instead of one per well."""
+    places = [as_text(wells[key]) for key in _columns(wells, options["by"])]
+    groups = numbered.groupby([numbered["Metadata_Treatment_Number"], *places], sort=True)
+    features = numbered.columns.drop("Metadata_Treatment_Number")
+    joined = getattr(groups[list(features)], options["operation"])()
+    numbers = joined.index.get_level_values(0)
+    return joined.reset_index(drop=True).assign(Metadata_Treatment_Number=numbers)
+
+
+def _columns(wells, names):
+    keys = [f"Metadata_{name}" for name in names]
     missing = [key for key in keys if key not in wells.columns]
     if missing:
         known = ", ".join(name.removeprefix("Metadata_") for name in metadata_columns(wells.columns))
         raise InputError(f"step consensus: the wells have no {missing[0]}; by takes names out of {known}")
+    return keys
+
+
+def _keys(wells, by):
+    keys = _columns(wells, by)
     if "Metadata_Concentration" in keys and "Metadata_Unit" in wells.columns and "Metadata_Unit" not in keys:
         keys.append("Metadata_Unit")
     return keys

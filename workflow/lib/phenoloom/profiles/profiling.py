@@ -13,6 +13,7 @@ from phenoloom.profiles.annotation import KEYS, with_standard_columns
 from phenoloom.profiles.chain import parse, problems
 from phenoloom.profiles.consensus import DEFAULT, treatments
 from phenoloom.profiles.feature_selection import select_features
+from phenoloom.profiles.harmony import harmonize
 from phenoloom.profiles.queries import select
 from phenoloom.profiles.scaling import normalize_wells
 from phenoloom.profiles.storage import read_wells
@@ -41,8 +42,8 @@ def join_plates(tables, dropped):
     return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
 
 
-def run_steps(frame, steps, ledger, dropped):
-    """Apply filter, normalize and feature_select steps to wells; aggregate and consensus are left to others.
+def run_steps(frame, steps, ledger, dropped, seed=0):
+    """Apply filter, normalize, feature_select and harmonize steps to wells; others are left to others.
 
     frame: one row per well with the standard metadata. Infinite values become missing, features without any value are
     dropped; both are counted. Returns a new DataFrame.
@@ -55,29 +56,31 @@ def run_steps(frame, steps, ledger, dropped):
             frame = _finite(normalize_wells(frame, options, ledger, dropped), dropped, name)
         elif name == "feature_select":
             frame = select_features(frame, options, dropped)
+        elif name == "harmonize":
+            frame = harmonize(frame, options, ledger, seed)
     return frame.reset_index(drop=True)
 
 
-def profile(tables, steps, ledger, dropped):
+def profile(tables, steps, ledger, dropped, seed=0):
     """(wells, treatments): the steps after `aggregate` over the wells of all plates.
 
     tables: wells of each plate. steps: config list with complete options. Treatments are the mean of the wells unless
-    the chain ends in a consensus step.
+    the chain ends in a consensus step. seed: of harmonize.
     """
-    wells = run_steps(join_plates(tables, dropped), steps, ledger, dropped)
+    wells = run_steps(join_plates(tables, dropped), steps, ledger, dropped, seed)
     _tell_missing(wells, ledger)
     options = next((options for name, options in parse(steps) if name == "consensus"), DEFAULT)
     return wells, treatments(wells, options, ledger)
 
 
-def wells_of_table(path, steps, level, ledger, dropped, layout=None, plates=None, imaged=None):
+def wells_of_table(path, steps, level, ledger, dropped, layout=None, plates=None, imaged=None, fitted=None):
     """Wells of one table: the steps up to and including `aggregate`, whatever the level of its rows.
 
     Rows that are wells or treatments already pass through; filter and normalize act on them, `aggregate` does nothing.
     Other arguments as in `aggregation.aggregate_table`.
     """
     if level in ("cells", "sites"):
-        given = {"layout": layout, "plates": plates, "imaged": imaged}
+        given = {"layout": layout, "plates": plates, "imaged": imaged, "fitted": fitted}
         return aggregate_table(path, steps, ledger, dropped, level=level, **given)
     found = problems(steps, level)
     if found:
