@@ -28,6 +28,9 @@ include: "workflow/rules/illumination.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/profiles.smk"
 include: "workflow/rules/cytometry.smk"
+include: "workflow/rules/tensors.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/embeddings.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 
@@ -59,8 +62,19 @@ rule features:
         [
             f"<results>/{dataset}/representations/classical/cells/{unit}.parquet"
             for dataset in study.datasets()
-            if dataset not in study.plate_datasets() and study.representations(dataset)
+            if dataset not in study.plate_datasets() and "classical" in study.representations(dataset)
             for unit in study.units(dataset, "classical")
+        ],
+
+
+rule embeddings:
+    """Embeddings of all plates and samples by every model."""
+    input:
+        [
+            f"<results>/{dataset}/representations/{representation}/{study.level(dataset, representation)}/{unit}.parquet"
+            for dataset in study.datasets()
+            for representation in study.learned(dataset)
+            for unit in study.units(dataset, representation)
         ],
 
 

@@ -56,7 +56,6 @@ rule adopt:
             name: value for name, value in study.model(wildcards.model).items() if name not in ("dataset", "embed")
         },
         channels=channels_of_model,
-        seed=config["seed"],
         code=code_of("adopt", "torch"),
     script:
         "../scripts/adopt.py"
