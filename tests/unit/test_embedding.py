@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from snakemake.iocontainers import InputFiles, OutputFiles, Params, Wildcards
+from snakemake.iocontainers import InputFiles, OutputFiles, Params, ResourceList, Wildcards
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger, read_ledgers
@@ -179,6 +179,15 @@ def test_a_missing_channel_and_parts_normalised_unlike_are_refused(tmp_path):
         load_parts([*model(tmp_path), *other])
 
 
+def test_a_batch_too_large_for_a_gpu_says_what_to_lower(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("phenoloom.embedding.table.embed_views", full)
+    with pytest.raises(InputError, match="batch of 4 items does not fit .* lower embed.batch"):
+        run(tmp_path, items(), model(tmp_path))
+
+
 def test_the_split_of_a_unit_is_in_the_order_of_its_items():
     split = pd.DataFrame(
         {"unit": ["a", "b", "b", "b"], "row": [0, 2, 0, 1], "Metadata_Split": ["all", "test", "train", "train"]}
@@ -223,7 +232,7 @@ def run_script(name, **job):
     spec.loader.exec_module(module)
     kinds = {"input": InputFiles, "output": OutputFiles, "params": Params, "wildcards": Wildcards}
     lists = {kind: made(fromdict=job.get(kind, {})) for kind, made in kinds.items()}
-    module.main(SimpleNamespace(rule=name, threads=1, log=[], resources={"gpu": 0}, **lists))
+    module.main(SimpleNamespace(rule=name, threads=1, log=[], resources=ResourceList(fromdict={"gpu": 0}), **lists))
 
 
 def test_the_scripts_adopt_a_network_and_embed_a_stored_tensor(tmp_path):

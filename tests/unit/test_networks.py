@@ -1,6 +1,8 @@
 """Backbones: any number of channels, any size of image, and weights that survive being stored."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,6 +249,21 @@ def test_converted_dino_checkpoints_give_the_original_network(channels, prefix, 
     given = images(2, channels, 32, 32)
     # a network of n channels, as scDINO's, stays as it is whatever is asked for RGB ones
     found = weights.pretrained(tmp_path / "dino.safetensors", channels, None if channels == 3 else "average")
+    with torch.no_grad():
+        torch.testing.assert_close(found(given), ReferenceViT(tensors, heads=2)(given), atol=1e-5, rtol=1e-4)
+
+
+def test_the_documented_conversion_makes_a_checkpoint_loadable(tmp_path, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "weights.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    tensors = dino_tensors()
+    monkeypatch.chdir(tmp_path)
+    torch.save(
+        {"student": {}, "teacher": {f"backbone.{n}": v for n, v in tensors.items()}}, re.search(r"\w+\.pth", code)[0]
+    )
+    exec(code, {})
+    found = weights.pretrained(tmp_path / re.search(r"\w+\.safetensors", code)[0], 3, None)
+    given = images(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(found(given), ReferenceViT(tensors, heads=2)(given), atol=1e-5, rtol=1e-4)
 

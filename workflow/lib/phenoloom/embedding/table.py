@@ -46,7 +46,7 @@ def embed(items, split, parts, options, paths, model, level, ledger, threads=1, 
     items: stored images of a unit (`len`, `read(indices) -> float32 (n, C, H, W)`, `metadata`, `channels`).
     split: their `Metadata_Split` (split_of_unit). parts: of the model (load_parts); their vectors are concatenated in
     order. options: the block `embed` (views, crop, grid, statistic, size, l2, batch). paths: (table, images): columns
-    `Embedding_{model}_0001`...; and the sites with their numbers of cells, or None. level: cells or sites.
+    `Embedding_{model}_0001`...; and the sites with their numbers of cells. level: cells or sites.
     Mixed precision on a GPU only. Memory is that of a few batches and a row group. An item whose vector is not finite
     is left out and counted in the ledger. Raises InputError where the items lack a channel of a part.
     """
@@ -62,14 +62,7 @@ def embed(items, split, parts, options, paths, model, level, ledger, threads=1, 
     with stream_table(paths[0], origin) as write:
         rows = _RowGroups(write, metadata, names)
         for indices, images in _ahead(items.read, _batches(len(items), options["batch"]), device):
-            with torch.inference_mode(), mixed_precision(device):
-                images = images.to(device, non_blocking=True)
-                vectors = torch.cat(
-                    [embed_views(p.backbone, images[:, c], options) for p, c in zip(parts, chosen, strict=True)], dim=1
-                )
-                if options.get("l2"):
-                    vectors = functional.normalize(vectors, dim=1)
-            vectors = vectors.cpu().numpy()
+            vectors = _vectors(images.to(device, non_blocking=True), parts, chosen, options)
             finite = np.isfinite(vectors).all(axis=1)
             kept[indices] = finite
             rows.add(indices[finite], vectors[finite])
@@ -77,8 +70,20 @@ def embed(items, split, parts, options, paths, model, level, ledger, threads=1, 
     seconds = time.perf_counter() - started
     log.info("%s embedded on %s, %.1f per second", count(len(items), "item"), device, len(items) / max(seconds, 1e-9))
     _tell(items.metadata, kept, level, ledger)
-    if paths[1] is not None:
-        write_table(paths[1], _sites(items.metadata, kept, level), origin)
+    write_table(paths[1], _sites(items.metadata, kept, level), origin)
+
+
+def _vectors(images, parts, chosen, options):
+    """float32 array (n, dims of all parts) of a batch. Raises InputError where it does not fit into a GPU's memory."""
+    try:
+        with torch.inference_mode(), mixed_precision(images.device):
+            found = [embed_views(part.backbone, images[:, c], options) for part, c in zip(parts, chosen, strict=True)]
+    except torch.cuda.OutOfMemoryError as error:
+        raise InputError(
+            f"a batch of {count(len(images), 'item')} does not fit into the GPU's memory; lower embed.batch"
+        ) from error
+    vectors = torch.cat(found, dim=1)
+    return (functional.normalize(vectors, dim=1) if options.get("l2") else vectors).cpu().numpy()
 
 
 class _RowGroups:

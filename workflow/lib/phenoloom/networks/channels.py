@@ -14,7 +14,7 @@ def adapt_filters(filters, n_channels, how):
     """First filters (D, n_channels, h, w) of a network, made from those (D, 3, h, w) of an RGB one.
 
     how: `average`, the mean over RGB for each channel, times 3 / n_channels, so that grey repeated over the channels
-    gives what grey repeated to RGB gave (as scDINO: Pfaendler et al. 2023, doi:10.1101/2023.01.16.524226); `sum`, for
+    gives what grey repeated to RGB gave (averaged as by scDINO, Pfaendler et al. 2023); `sum`, for
     one channel, the sum over RGB, which is the same. Raises InputError for `sum` and several channels.
     """
     if how == "average":
