@@ -56,7 +56,8 @@ def test_the_schema_names_the_options_of_each_metric_and_their_defaults(schema, 
     assert Draft202012Validator(schema).is_valid(block)
     full = with_defaults(block, schema)["any"]
     assert full.pop("level") in ("cells", "wells", "treatments")
-    assert full.pop("of") == [] and full.pop("metric") == metric
+    assert full.pop("of") == [] and full.pop("against", []) == []
+    assert full.pop("metric") == metric
     assert full == {name: list(one) if isinstance(one, tuple) else one for name, one in options_of(metric).items()}
 
 

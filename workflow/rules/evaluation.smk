@@ -57,3 +57,31 @@ rule evaluation_table:
         code=code_of("evaluation_table", "profiles"),
     script:
         "../scripts/evaluation_table.py"
+
+
+rule comparison:
+    """Compare profiles with a reference, unit by unit, in every evaluation that is a mean over units."""
+    input:
+        details=details_of(2),
+        against=details_of(3),
+    output:
+        parquet="<results>/comparison.parquet",
+        csv=report("<results>/comparison.csv", category="Evaluation"),
+    log:
+        "<logs>/comparison.log",
+    benchmark:
+        "<benchmarks>/comparison.tsv"
+    conda:
+        "../envs/profiles.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+    params:
+        pairs=compared,
+        options={
+            name: {key: block[key] for key in COMPARED if key in block} for name, block in config["evaluation"].items()
+        },
+        seed=config["seed"],
+        code=code_of("comparison", "profiles"),
+    script:
+        "../scripts/comparison.py"

@@ -1,10 +1,32 @@
-"""Inputs of the rules in evaluation.smk."""
+"""Inputs and params of the rules in evaluation.smk."""
+
+from phenoloom.evaluation import plan
 
 
 def evaluation_options(wildcards):
     """Options of one evaluation without the patterns that say where it runs, which change nothing in its jobs."""
     block = config["evaluation"][wildcards.evaluation]
-    return {key: value for key, value in block.items() if key != "of"}
+    return {key: value for key, value in block.items() if key not in ("of", "against")}
+
+
+def _compared():
+    """Pairs of profiles that are compared. Stops the workflow where a pattern names none."""
+    try:
+        return plan.comparisons(config["evaluation"], study.evaluations())
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+#: Options of an evaluation that its comparisons depend on.
+COMPARED = ("metric", "level", "compound", "bootstrap")
+
+#: (evaluation, dataset, profile, reference) of every comparison.
+compared = _compared()
+
+
+def details_of(place):
+    """Details of the evaluations of all pairs: of their profiles (place 2) or their references (3)."""
+    return [f"<results>/evaluation/{pair[0]}/{pair[1]}/{pair[place][0]}/{pair[place][1]}.parquet" for pair in compared]
 
 
 def evaluated_profiles(wildcards):

@@ -24,7 +24,7 @@ METRICS = {
 }
 
 #: Keys of an evaluation's config that are no option of its metric.
-GENERAL = ("metric", "level", "of")
+GENERAL = ("metric", "level", "of", "against")
 
 
 def evaluate(table, options, seed=0):

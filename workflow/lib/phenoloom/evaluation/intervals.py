@@ -11,11 +11,7 @@ def bootstrap_mean(values, clusters=None, n_bootstrap=1000, confidence=0.95, see
     independent and are drawn together. None: every unit is its own cluster. (NaN, NaN) for less than two clusters.
     """
     values = np.asarray(values, dtype=float)
-    keys = (
-        np.arange(len(values))
-        if clusters is None
-        else np.unique(np.asarray(clusters, dtype=str), return_inverse=True)[1]
-    )
+    keys = np.arange(len(values)) if clusters is None else _codes(clusters)
     n_clusters = int(keys.max()) + 1 if len(values) else 0
     if n_clusters < 2:
         return np.nan, np.nan
@@ -25,6 +21,36 @@ def bootstrap_mean(values, clusters=None, n_bootstrap=1000, confidence=0.95, see
     means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def mean_of_groups(values, groups):
+    """Mean over the groups of the means of their values, as a balanced accuracy is; groups: (n,) any labels."""
+    return _weighted(np.asarray(values, dtype=float), _codes(groups), np.ones(len(values))) if len(values) else np.nan
+
+
+def _weighted(values, codes, weights):
+    """mean_of_groups with integer codes and weights; a group without weight does not count."""
+    counts, totals = np.bincount(codes, weights), np.bincount(codes, values * weights)
+    return float((totals[counts > 0] / counts[counts > 0]).mean())
+
+
+def bootstrap_difference_of_groups(first, second, clusters, n_bootstrap=1000, confidence=0.95, seed=0):
+    """Percentile interval (low, high) of mean_of_groups(*first) - mean_of_groups(*second) of the same units.
+
+    first, second: (values (n,), groups (n,)). clusters: (n,) any labels, resampled as in bootstrap_mean.
+    """
+    keys = _codes(clusters)
+    n_clusters = keys.max(initial=-1) + 1
+    if n_clusters < 2:
+        return np.nan, np.nan
+    ours, theirs = ((np.asarray(values, dtype=float), _codes(groups)) for values, groups in (first, second))
+    random, differences = np.random.default_rng(seed), np.empty(n_bootstrap)
+    for turn in range(n_bootstrap):
+        weights = np.bincount(random.integers(0, n_clusters, n_clusters), minlength=n_clusters)[keys]
+        differences[turn] = _weighted(*ours, weights) - _weighted(*theirs, weights)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(differences, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -72,6 +98,10 @@ def shuffled_rows(clusters, strata, rng):
         for target, source in zip(groups, rng.permutation(len(groups)), strict=True):
             result[inside[target]] = inside[np.resize(groups[source], len(target))]
     return result
+
+
+def _codes(labels):
+    return np.unique(np.asarray(labels, dtype=str), return_inverse=True)[1]
 
 
 def _groups(keys):

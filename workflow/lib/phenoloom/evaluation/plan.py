@@ -1,4 +1,4 @@
-"""Which evaluation is run on which profile: patterns of the config against the profiles that the study has."""
+"""Which evaluation is run on which profile, and which of these are compared, by patterns of the config."""
 
 import difflib
 from fnmatch import fnmatchcase
@@ -25,7 +25,7 @@ def combinations(evaluations, profiles):
         for pattern in patterns:
             matching = [name for name in names if _matches(name, pattern)]
             if not matching and options.get("of"):
-                raise InputError(_no_match(evaluation, pattern, names))
+                raise InputError(_no_match(f"{evaluation}.of", pattern, names))
             chosen.update(matching)
         found.extend((evaluation, *parts) for name, parts in names.items() if name in chosen)
     return found
@@ -41,6 +41,41 @@ def fits(dataset, representation, pattern):
     return len(wanted) == 2 and fnmatchcase(dataset, wanted[0]) and fnmatchcase(representation, wanted[1])
 
 
+def comparisons(evaluations, combinations):
+    """Pairs of profiles whose scores are compared unit by unit, in the order of `combinations`.
+
+    evaluations: as in `combinations`; an evaluation with the key `against` is compared: its patterns choose the
+    references among the profiles it runs on, none of them the first profile of each dataset. combinations: what
+    `combinations` gave. Returns (evaluation, dataset, (representation, profile), (representation, profile)) tuples, the
+    reference last; two references are compared once.
+    Raises InputError when a pattern matches nothing, naming the nearest profile.
+
+    >>> runs = [("nsc", "plates1", "cellprofiler", "default"), ("nsc", "plates1", "dino", "tvn")]
+    >>> comparisons({"nsc": {"against": []}}, runs)
+    [('nsc', 'plates1', ('dino', 'tvn'), ('cellprofiler', 'default'))]
+    """
+    found = []
+    for evaluation, options in evaluations.items():
+        if "against" not in options:
+            continue
+        names = {"/".join(parts): tuple(parts) for name, *parts in combinations if name == evaluation}
+        patterns = options["against"]
+        for pattern in patterns:
+            if not any(_matches(name, pattern) for name in names):
+                raise InputError(_no_match(f"{evaluation}.against", pattern, names))
+        for dataset in dict.fromkeys(parts[0] for parts in names.values()):
+            own = {name: parts[1:] for name, parts in names.items() if parts[0] == dataset}
+            chosen = [name for name in own if any(_matches(name, pattern) for pattern in patterns)]
+            references = chosen if patterns else list(own)[:1]
+            order = references + [name for name in own if name not in references]
+            found.extend(
+                (evaluation, dataset, own[name], own[reference])
+                for reference in references
+                for name in order[order.index(reference) + 1 :]
+            )
+    return found
+
+
 def _matches(name, pattern):
     if pattern.count("/") == 1:
         pattern = f"*/{pattern}"
@@ -48,7 +83,7 @@ def _matches(name, pattern):
     return pattern.count("/") == 2 and all(fnmatchcase(part, wanted) for part, wanted in parts)
 
 
-def _no_match(evaluation, pattern, names):
+def _no_match(place, pattern, names):
     near = difflib.get_close_matches(pattern if pattern.count("/") == 2 else f"*/{pattern}", names, 1, 0.3)
     hint = f"did you mean {near[0]!r}?" if near else f"the profiles are {', '.join(sorted(names)) or 'none'}"
-    return f"evaluation.{evaluation}.of: {pattern!r} matches no dataset/representation/profile; {hint}"
+    return f"evaluation.{place}: {pattern!r} matches no dataset/representation/profile; {hint}"
