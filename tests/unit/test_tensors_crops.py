@@ -71,7 +71,7 @@ def test_a_crop_is_the_window_about_its_cell_in_the_corrected_image(tmp_path, pl
         window = slice(row, row + 8), slice(column, column + 10)
         assert np.abs(found[0] - (pixels[well, site, "DNA"] / function)[window]).max() < 0.1
         assert np.abs(found[1] - pixels[well, site, "ER"][window]).max() < 0.1
-    assert ledger[["well", "site", "unit", "count"]].to_numpy().tolist() == [["A01", "1", "cell", 2]]
+    assert ledger[["plate", "unit", "count"]].to_numpy().tolist() == [["P", "cell", 2]]
     assert "beyond the image" in ledger["reason"][0]
 
 
