@@ -129,9 +129,13 @@ def test_sites_and_cells_that_cannot_be_used_are_listed(tmp_path, plate):
     assert next(unit for reason, unit in reasons.items() if reason.startswith("gone.tif does not exist")) == "site"
 
 
-def test_a_plate_without_cells_gives_a_tensor_without_items(tmp_path, plate):
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_plate_without_cells_gives_a_tensor_without_items(tmp_path, plate, measured):
     index, _, cells = plate
-    items, ledger = write(tmp_path, index, cells({}))
+    path = cells({})
+    if not measured:
+        write_table(path, pd.read_parquet(path)[["Metadata_Plate", "Metadata_Well"]])
+    items, ledger = write(tmp_path, index, path)
     assert len(items) == 0 and items.size == (8, 10) and ledger["unit"].tolist() == ["plate"]
     assert {"Metadata_ImageNumber", "Metadata_ObjectNumber", "Metadata_Well"} <= set(items.metadata)
     both = Items.open([(tmp_path / "t.npy", tmp_path / "t.items.parquet")] * 2)

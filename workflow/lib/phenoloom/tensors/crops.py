@@ -3,6 +3,7 @@
 import zlib
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 
 from phenoloom.core.errors import InputError
@@ -67,6 +68,9 @@ def read_centres(path, name):
     """
     known = pq.read_schema(path).names
     keys = [*PLACE, *NUMBERS]
+    if not pq.read_metadata(path).num_rows:  # of a plate without an object not even its measurements are known
+        whole = {name: np.dtype(np.int64) for name in (PLACE[-1], *NUMBERS)}
+        return pd.DataFrame(columns=[*keys, "row", "column"]).astype({**whole, "row": float, "column": float})
     missing = [column for column in keys if column not in known]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; make the table of cells again")
