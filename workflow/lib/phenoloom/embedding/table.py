@@ -20,8 +20,8 @@ from phenoloom.networks.device import choose_device, mixed_precision
 log = logging.getLogger("phenoloom")
 
 PLACE = ["Metadata_Well", "Metadata_Site"]
-#: Values of a row group: 64 MB of float32.
-_GROUP = 2**24
+#: Values of a row group: 16 MB of float32.
+_GROUP = 2**22
 
 
 def split_of_unit(split, unit, items):
