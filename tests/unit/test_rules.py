@@ -70,7 +70,7 @@ def test_a_rule_reruns_with_its_own_script_and_its_own_environment(rule):
     directives, _ = rule
     script = re.search(r"(\w+)\.py", directives.get("script", "") + directives.get("shell", ""))[1]
     environment = re.search(r'"\.\./envs/(\w+)\.yaml"', directives["conda"])[1]
-    named = re.search(r'code=code_of\("(\w+)", "(\w+)"\)', directives["params"])
+    named = re.search(r'code=code_of\("(\w+)", "(\w+)"[,)]', directives["params"])
     assert (script, environment) == named.groups()
     assert (WORKFLOW / "envs" / f"{environment}.yaml").is_file()
 

@@ -210,10 +210,78 @@ rule figure_cells:
         "../scripts/figure_cells.py"
 
 
+rule figure_training:
+    """Draw loss, learning rate and speed of all trainings of a dataset."""
+    input:
+        logs=logs_of_training,
+    output:
+        report(
+            directory("<results>/figures/{dataset}/training"),
+            patterns=["{name}.svg"],
+            caption="../../resources/captions/training.rst",
+            category="Models",
+            subcategory="{dataset}",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        "<logs>/{dataset}/figure_training.log",
+    benchmark:
+        "<benchmarks>/{dataset}/figure_training.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(400),
+    params:
+        code=code_of("figure_training", "report"),
+    script:
+        "../scripts/figure_training.py"
+
+
+rule figure_attention:
+    """Show where the heads of a network look, for a few items; the arrays lie beside the weights."""
+    input:
+        weights="<results>/{dataset}/models/{model}/{part}/model.safetensors",
+        tensors=lambda wildcards: tensors_of(wildcards.model, ".npy"),
+        rows=lambda wildcards: tensors_of(wildcards.model, ".items.parquet"),
+    output:
+        figures=report(
+            directory("<results>/figures/{dataset}/attention/{model}/{part}"),
+            patterns=["{name}.svg"],
+            caption="../../resources/captions/attention.rst",
+            category="Models",
+            subcategory="{dataset}",
+            labels={"model": "{model}", "network": "{part}", "figure": "{name}"},
+        ),
+        arrays="<results>/{dataset}/models/{model}/{part}/attention.npz",
+    log:
+        "<logs>/{dataset}/figure_attention/{model}.{part}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/figure_attention/{model}.{part}.tsv"
+    wildcard_constraints:
+        model=one_of(study.models()),
+        part="[A-Za-z0-9_-]+",
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+    params:
+        embed=option("models/{model}/embed"),
+        number=config["report"]["attention"]["items"],
+        model=lambda wildcards: wildcards.model,
+        part=lambda wildcards: wildcards.part,
+        seed=config["seed"],
+        code=code_of("figure_attention", "torch"),
+    script:
+        "../scripts/figure_attention.py"
+
+
 rule figure_evaluation:
     """Draw all scores with their intervals and nulls, and what lies behind each of them."""
     input:
         table="<results>/evaluation.parquet",
+        comparison="<results>/comparison.parquet",
         details=evaluations(".parquet"),
         profiles=drawn_profiles,
     output:
@@ -274,6 +342,7 @@ rule run_times:
     input:
         ledger="<results>/ledger.parquet",
         scores="<results>/evaluation.parquet",
+        comparison="<results>/comparison.parquet",
         counts=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.plate_datasets()],
         samples=counted("samples.parquet"),
     output:
@@ -334,9 +403,11 @@ rule report:
         samples=counted("samples.parquet"),
         labels=counted("labels.parquet"),
         lost=counted("lost.parquet"),
+        cards=cards_of_models,
         cell_profiles=cell_profiled("cells.parquet"),
         cells_dropped=cell_profiled("dropped.parquet"),
         scores="<results>/evaluation.parquet",
+        comparison="<results>/comparison.parquet",
         ledger="<results>/ledger.parquet",
         run_times="<results>/run_times.parquet",
         template=of_checkout("resources/report/report.html.j2"),

@@ -11,6 +11,7 @@ rule split:
         layout=layout_of_model,
     output:
         split="<results>/{dataset}/models/{model}/split.parquet",
+        ledger="<results>/{dataset}/models/{model}/split.ledger.parquet",
     log:
         "<logs>/{dataset}/split/{model}.log",
     benchmark:

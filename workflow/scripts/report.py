@@ -1,5 +1,6 @@
 """Rule report: all figures and tables of the study -> one self-contained HTML page."""
 
+import json
 import platform
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from phenoloom.core.tables import feature_columns, read_table
 from phenoloom.metric_learning.splits import ALL, TEST, TRAIN
 from phenoloom.report.assembly import CellDataset, Dataset, page
 from phenoloom.report.contents import environment_pins, version_rows
+from phenoloom.report.models import card_rows
 from phenoloom.report.page import section, slug
 
 #: Whose versions the report lists even if no table recorded them.
@@ -50,6 +52,7 @@ def main(snakemake):
             shapes,
             dropped,
             read_table(given.scores),
+            read_table(given.comparison),
             part("evaluation", "Evaluation", given.evaluation, snakemake),
             read_table(given.ledger),
             read_table(given.run_times),
@@ -57,6 +60,9 @@ def main(snakemake):
             version_rows(installed, recorded, pins),
             [cell_dataset(name, snakemake) for name in config["datasets"] if name in counted],
             cells,
+            card_rows({Path(path).parts[-3:-1]: json.loads(Path(path).read_text()) for path in given.get("cards", [])}),
+            part("training", "Training", given.get("training", []), snakemake),
+            part("attention", "Attention", given.get("attention", []), snakemake),
         )
         write_text(snakemake.output[0], text)
 

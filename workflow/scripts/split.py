@@ -23,6 +23,7 @@ def main(snakemake):
         )
         print("\n".join(notes))
         run.save_table(snakemake.output.split, split, notes=notes)
+        run.ledger.write(snakemake.output.ledger)
 
 
 def layout_of(given):

@@ -101,6 +101,7 @@ def _ledgers_of_models(dataset):
         for tensor in dict.fromkeys(study.model(model)["tensor"] for model in models)
         for unit in units
     ]
+    found += [f"{folder}/models/{model}/split.ledger.parquet" for model in filter(study.trained, models)]
     found += [
         f"{folder}/models/{model}/{part}/ledger.parquet"
         for model in filter(study.trained, models)
@@ -126,6 +127,26 @@ def _ledgers_of_events(dataset):
         for name, representation, profile in study.cell_combinations()
         if name == dataset
     ]
+
+
+def logs_of_training(wildcards):
+    """Logs of the training of every network of a dataset."""
+    return [
+        f"<results>/{wildcards.dataset}/models/{model}/{part}/training.csv"
+        for model in filter(study.trained, study.models(wildcards.dataset))
+        for part in study.parts(model)
+    ]
+
+
+#: (dataset, model, part) of every network.
+networks = [
+    (study.model(model)["dataset"], model, part)
+    for model in study.models()
+    for part in (study.parts(model) if study.trained(model) else ["all"])
+]
+
+#: Cards of all networks.
+cards_of_models = [f"<results>/{dataset}/models/{model}/{part}/card.json" for dataset, model, part in networks]
 
 
 def cell_datasets():
@@ -224,7 +245,12 @@ def of_checkout(path):
 
 
 #: Environments whose pins the report lists.
-environments_of_study = ["ingest", "cellprofiler", "profiles", *(["cytometry"] if cell_datasets() else []), "report"]
+environments_of_study = [
+    *("ingest", "cellprofiler", "profiles"),
+    *(["cytometry"] if cell_datasets() else []),
+    *(["torch"] if study.models() else []),
+    "report",
+]
 
 #: Folders with figures, by the part of the report that shows them.
 figure_folders = {
@@ -235,6 +261,11 @@ figure_folders = {
         f"<results>/figures/{dataset}/umap/{representation}/{profile}"
         for dataset, representation, profile in study.combinations()
     ],
+    "training": [
+        f"<results>/figures/{dataset}/training"
+        for dataset in dict.fromkeys(study.model(model)["dataset"] for model in filter(study.trained, study.models()))
+    ],
+    "attention": [f"<results>/figures/{dataset}/attention/{model}/{part}" for dataset, model, part in networks],
     "cells": [f"<results>/figures/{dataset}/cells/{representation}" for dataset, representation in cell_datasets()],
     "evaluation": ["<results>/figures/evaluation"],
     "run": ["<results>/figures/run_times"],

@@ -63,6 +63,8 @@ RULES = {
     "dataset_summary": Rule("report", "image", "well"),
     "sample_summary": Rule("report", "event", "event"),
     "figure_cells": Rule("report", "cell profile of an event", "cell profile of an event"),
+    "figure_training": Rule("report", "model", "model"),
+    "figure_attention": Rule("report", "model", "model"),
     "figure_plate_heatmaps": Rule("report", "plate", "plate"),
     "figure_illumination": Rule("report", "function megapixel", "plate"),
     "figure_montage": Rule("report", "field megapixel", "field megapixel"),

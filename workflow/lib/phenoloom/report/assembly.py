@@ -60,6 +60,7 @@ def page(
     profiles,
     dropped,
     scores,
+    comparison,
     evaluation,
     ledger,
     jobs,
@@ -67,13 +68,17 @@ def page(
     versions,
     cell_datasets=(),
     cell_profiles=None,
+    models=(),
+    training=None,
+    attention=None,
 ):
     """The report as text, embedding figures up to the configured size.
 
     templates: folder with report.html.j2, report.css and report.js. datasets: list of Dataset. maps, evaluation, run:
     Section. profiles: (dataset, representation, profile) -> numbers. dropped: the same -> table of what was dropped.
-    scores, ledger, jobs: DataFrames. versions: rows of :func:`contents.version_rows`. cell_datasets: list of
-    CellDataset. cell_profiles: as profiles, of single cells.
+    scores, comparison, ledger, jobs: DataFrames. versions: rows of :func:`contents.version_rows`. cell_datasets: list
+    of CellDataset. cell_profiles: as profiles, of single cells. models: rows of :func:`models.card_rows`. training,
+    attention: Section.
     """
     cell_profiles = cell_profiles or {}
     chains = {name: chain_of(steps) for name, steps in (config.get("cell_profiles") or {}).items()}
@@ -85,6 +90,7 @@ def page(
     for dataset in datasets:
         sections += [part for part in (dataset.plates, dataset.illumination, dataset.montage) if part]
     sections += [dataset.figures for dataset in cell_datasets]
+    sections += [part for part in (training, attention) if part]
     embed(_by_turns(sections), max(0, budget))
     groups = contents.ledger_groups(ledger)
     of_cells = contents.dropped_groups({key: table for key, table in dropped.items() if key in cell_profiles})
@@ -92,6 +98,7 @@ def page(
     dropped_rows, n_dropped = contents.capped(of_wells + contents.merged_profiles(of_cells), contents.DROPPED_ROWS)
     main = contents.score_rows(scores[contents.headline(scores) & (scores["level"] != "cells")])
     score_rows, n_scores = contents.capped(main, contents.SCORE_ROWS)
+    differences, n_differences = contents.capped(comparison, contents.SCORE_ROWS)
     return render(
         templates,
         {
@@ -108,6 +115,9 @@ def page(
             "coverage": config.get("coverage", 0.8),
             "datasets": [_dataset_view(dataset) for dataset in datasets],
             "cell_datasets": [_cells_view(dataset, config["datasets"][dataset.name]) for dataset in cell_datasets],
+            "models": models,
+            "training": training,
+            "attention": attention,
             "profiles": contents.profile_rows(profiles),
             "cell_profiles": contents.cell_profile_rows(cell_profiles, chains),
             "methods": method_tables(scores, chains, config.get("evaluation") or {}),
@@ -117,6 +127,8 @@ def page(
             "scores": score_rows,
             "n_scores": n_scores,
             "more_scores": contents.more_scores(scores),
+            "differences": differences,
+            "n_differences": n_differences,
             "evaluation": evaluation,
             "ledger": groups[: contents.LEDGER_GROUPS],
             "n_groups": len(groups),
