@@ -14,6 +14,7 @@ from phenoloom.core.ledger import Ledger
 from phenoloom.core.names import encode
 from phenoloom.core.tables import INDEX_SCHEMA, read_table, write_arrow, write_table
 from phenoloom.core.wells import FORMATS, well_name
+from phenoloom.evaluation.comparison import COLUMNS as DIFFERENCE_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 REPRESENTATIONS = {"plates1": "cellprofiler", "screen": "entered", "nothing": "entered"}
@@ -186,6 +187,22 @@ def scores(dataset, representation="cellprofiler"):
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
 
+def differences(dataset, reference=("cellprofiler", "default")):
+    """A small table of comparisons: better, worse, without units in common, hostile."""
+    rows = [
+        ("map", "mean average precision", "dino", "tvn", 0.66, 0.61, 0.05, 0.01, 0.09, 15, ""),
+        ("nsc", "accuracy", "untrained", "tvn", 0.5, 0.75, -0.25, -0.4, -0.1, 40, "2 units only of the profile"),
+        ("nsc", "accuracy", "few", "tvn", *[np.nan] * 5, 0, f"no unit of {HOSTILE}"),
+    ]
+    return pd.DataFrame(
+        [
+            (evaluation, evaluation, "wells", label, dataset, *profile, *reference, *numbers)
+            for evaluation, label, *profile, numbers in ((*row[:4], row[4:]) for row in rows)
+        ],
+        columns=DIFFERENCE_COLUMNS,
+    )
+
+
 def precision_details(table, seed=0):
     """Details as mean_average_precision writes them."""
     rng = np.random.default_rng(seed)
@@ -301,6 +318,7 @@ def build(root):
         _figures_of_dataset(log, results, settings, dataset, plates, units)
     table = profiles(wells["plates1"])
     write_arrow(results / "evaluation.parquet", scores("plates1"))
+    write_arrow(results / "comparison.parquet", differences("plates1"))
     found = {"map": precision_details(table), "nsc": neighbour_details(table)}
     details = [f"{results}/evaluation/{name}/plates1/cellprofiler/default.parquet" for name in found]
     for path, frame in zip(details, found.values(), strict=True):
@@ -308,7 +326,12 @@ def build(root):
     run(
         "figure_evaluation",
         log,
-        input={"table": f"{results}/evaluation.parquet", "details": details, "profiles": []},
+        input={
+            "table": f"{results}/evaluation.parquet",
+            "comparison": f"{results}/comparison.parquet",
+            "details": details,
+            "profiles": [],
+        },
         output={"figures": f"{results}/figures/evaluation"},
         params={"evaluations": settings["evaluation"]},
     )
@@ -355,6 +378,7 @@ def write_report(results, settings, path, log):
                 kind: [f"{folder}/{kind}.parquet" for folder in profiled] for kind in ("wells", "treatments", "dropped")
             },
             "scores": f"{results}/evaluation.parquet",
+            "comparison": f"{results}/comparison.parquet",
             "ledger": f"{results}/ledger.parquet",
             "run_times": f"{results}/run_times.parquet",
             "template": f"{template}/report.html.j2",

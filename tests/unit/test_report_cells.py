@@ -334,6 +334,7 @@ def test_a_study_without_plates_has_its_report(tmp_path):
         {},
         dict.fromkeys(names, dropped),
         scores(),
+        pd.DataFrame(),
         Section("s-evaluation-figures", "Evaluation"),
         empty,
         pd.DataFrame(),

@@ -242,6 +242,20 @@ def test_only_main_scores_stand_in_the_overview(gallery):
     assert "no evaluation gave a value" in gallery.notes[0]
 
 
+def test_differences_are_drawn_by_reference_and_those_without_common_units_are_not(gallery):
+    table = report_study.differences("d")
+    other = report_study.differences("d", (report_study.HOSTILE, "$x"))
+    scores.add_differences(gallery, pd.concat([table, other]))
+    assert [entry.name for entry in gallery.entries] == ["differences_1_1", "differences_2_1"]
+    assert gallery.entries[1].title == f"Difference to d/{report_study.HOSTILE}/$x"
+    shown = read_table(gallery.folder / "differences_1_1.parquet")
+    assert shown["difference"].tolist() == [0.05, -0.25]
+    scores.add_differences(gallery, table.iloc[2:])
+    assert "no two have a unit in common" in gallery.notes[0]
+    scores.add_differences(gallery, table.iloc[:0])
+    assert len(gallery.notes) == 1 and len(gallery.entries) == 2
+
+
 def test_benchmarks_are_read_by_stage(gallery, tmp_path):
     report_study.write_benchmarks(tmp_path / "benchmarks")
     jobs = run_times.read_benchmarks(tmp_path / "benchmarks", ["plates1"])

@@ -95,6 +95,15 @@ def test_numbers_are_those_of_the_tables(study):
     assert dict(tiles)["Coverage"] == "91.7 %"  # one of twelve sites of each plate is excluded and not measured
 
 
+def test_differences_between_profiles_stand_beside_their_reference(study):
+    texts = study[3].texts
+    start = texts.index("Differences between profiles")
+    words = " ".join(texts[start:])
+    assert words.index("dino/tvn") < words.index("cellprofiler/default") < words.index("0.01")
+    assert "Difference to plates1/cellprofiler/default" in words
+    assert f"no unit of {report_study.HOSTILE}" in words
+
+
 def test_empty_parts_say_why(study):
     texts = "".join(study[3].texts)
     assert "Nothing to show because this dataset has no wells." in texts

@@ -173,7 +173,11 @@ CHANGES = {
         {},
     ),
     # code
-    "code that all stages share": (append(f"{LIBRARY}/core/tables.py", CODE), QUALITY | LAID_OUT, {}),
+    "code that all stages share": (
+        append(f"{LIBRARY}/core/tables.py", CODE),
+        QUALITY | LAID_OUT | {"comparison"},
+        {},
+    ),
     "code of illumination": (append(f"{LIBRARY}/illumination/estimation.py", CODE), ILLUMINATED, {}),
     "code of profiles": (append(f"{LIBRARY}/profiles/scaling.py", CODE), AGGREGATED, {}),
     "code of the report page": (append(f"{LIBRARY}/report/assembly.py", CODE), REPORT, {}),

@@ -78,10 +78,8 @@ rule comparison:
         mem_mb=memory(500),
     params:
         pairs=compared,
-        options={
-            name: {key: block[key] for key in COMPARED if key in block} for name, block in config["evaluation"].items()
-        },
-        seed=config["seed"],
+        options=options_of_comparisons(),
+        seed=config["seed"] if compared else 0,
         code=code_of("comparison", "profiles"),
     script:
         "../scripts/comparison.py"

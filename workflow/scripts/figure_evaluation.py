@@ -7,7 +7,7 @@ from phenoloom.core.tables import read_table
 from phenoloom.report.cell_scores import add_clusterings, add_comparison
 from phenoloom.report.chains import chain_of
 from phenoloom.report.gallery import Gallery
-from phenoloom.report.scores import add_details, add_overview
+from phenoloom.report.scores import add_details, add_differences, add_overview
 
 
 def main(snakemake):
@@ -17,6 +17,7 @@ def main(snakemake):
         chains = {name: chain_of(steps) for name, steps in snakemake.params.get("chains", {}).items()}
         scores = read_table(snakemake.input.table)
         add_overview(gallery, scores)
+        add_differences(gallery, read_table(snakemake.input.comparison))
         add_comparison(gallery, scores, chains)
         evaluations, clusterings = snakemake.params.evaluations, {}
         for path in snakemake.input.details:

@@ -24,6 +24,12 @@ COMPARED = ("metric", "level", "compound", "bootstrap")
 compared = _compared()
 
 
+def options_of_comparisons():
+    """Options of every evaluation whose profiles are compared."""
+    blocks = {name: config["evaluation"][name] for name, *_ in compared}
+    return {name: {key: block[key] for key in COMPARED if key in block} for name, block in blocks.items()}
+
+
 def details_of(place):
     """Details of the evaluations of all pairs: of their profiles (place 2) or their references (3)."""
     return [f"<results>/evaluation/{pair[0]}/{pair[1]}/{pair[place][0]}/{pair[place][1]}.parquet" for pair in compared]

@@ -466,7 +466,7 @@ def _last_jobs(config):
     others = {name: options for name, options in evaluations.items() if name not in of_cells}
     found = plan.combinations(others, combinations) + plan.combinations(of_cells, _profiles_of_cells(config))
     jobs = Counter(f"evaluate {evaluations[name].get('metric')}" for name, *_ in found)
-    once = ("evaluation_table", "figure_evaluation", "ledger", "run_times", "figure_run_times", "report")
+    once = ("evaluation_table", "comparison", "figure_evaluation", "ledger", "run_times", "figure_run_times", "report")
     return {**jobs, **dict.fromkeys(once, 1)}
 
 

@@ -1,4 +1,4 @@
-"""Figures of the evaluation: all scores with their intervals and nulls, and what lies behind each of them."""
+"""Figures of the evaluation: all scores with their intervals and nulls, how profiles differ, and what lies behind."""
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,73 @@ def _forest(rows):
         handles = [Line2D([], [], marker="|", linestyle="", color=style.INK, markersize=10, label="shuffled labels")]
         handles += [Line2D([], [], marker="o", color=colour, label=source) for source, colour in colours.items()]
         figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
+    return figure
+
+
+def add_differences(gallery, table):
+    """Add forest plots of how far profiles differ from each reference: difference and interval, pages of each.
+
+    table: the study's table of comparisons (evaluation.comparison). References stand in the order of the table.
+    """
+    from phenoloom.report.gallery import pages
+
+    known = table[np.isfinite(table["difference"].astype(float))]
+    if len(table) and known.empty:
+        gallery.note("Differences between profiles: nothing to show because no two have a unit in common.")
+    places = ["dataset", "against_representation", "against_profile"]
+    for turn, (reference, rows) in enumerate(known.groupby(places, sort=False), start=1):
+        split = pages(list(range(len(rows))), OVERVIEW_ROWS)
+        for page, lines in enumerate(split):
+            part = rows.iloc[lines].reset_index(drop=True)
+            gallery.add(
+                f"differences_{turn}_{page + 1}",
+                _differences(part),
+                part,
+                f"Difference to {'/'.join(reference)}",
+                "Each row compares a profile with the reference in one score, over the units (treatments, labels or "
+                "cells) that have a value in both: the dot is the difference of the two means, right of 0 where the "
+                "profile is better, the bar its 95 % interval (paired bootstrap; compounds drawn together where they "
+                "are known). "
+                f"{count(len(part), 'comparison')}"
+                + (f" of {len(rows):,}; page {page + 1} of {len(split)}." if len(split) > 1 else "."),
+                group=f"differences_{turn}",
+                page=page,
+            )
+
+
+def _differences(rows):
+    names = [f"{shorten(row.evaluation, 24)}: {shorten(row.label, 30)}" for row in rows.itertuples()]
+    sources = [shorten(f"{row.representation}/{row.profile}", 36) for row in rows.itertuples()]
+    with style.look():
+        figure = style.new_figure(style.WIDTH, 0.8 + 0.3 * len(rows))
+        axis = figure.subplots()
+        colours = {source: colour for source, colour, _ in style.categories(sources)}
+        for line, row in enumerate(rows.itertuples()):
+            colour = colours.get(sources[line], style.MUTED)
+            if np.isfinite(row.low) and np.isfinite(row.high):
+                axis.plot(
+                    [row.low, row.high], [line, line], color=colour, linewidth=2.6, alpha=0.35, solid_capstyle="butt"
+                )
+            axis.plot([row.difference], [line], "o", color=colour, markersize=6)
+            axis.annotate(
+                f"{row.difference:+.3f}   n = {int(row.n):,}",
+                (1.03, line),
+                xycoords=("axes fraction", "data"),
+                fontsize=7.5,
+                va="center",
+                color=style.MUTED,
+            )
+        axis.axvline(0, color=style.INK, linewidth=0.9)
+        axis.set_yticks(range(len(rows)), names)
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        reach = max(0.05, 1.08 * np.nanmax(np.abs(rows[["difference", "low", "high"]].to_numpy(float))))
+        axis.set_xlim(-reach, reach)
+        axis.set_xlabel("difference of the score")
+        axis.grid(axis="both")
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0, labelcolor=style.INK)
+        handles = [Line2D([], [], marker="o", color=colour, label=source) for source, colour in colours.items()]
+        figure.legend(handles=handles, loc="outside upper left", ncols=min(3, len(handles)))
     return figure
 
 
