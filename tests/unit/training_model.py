@@ -65,7 +65,14 @@ BLOCK = {
         "student_temperature": 0.1,
         "centre_momentum": 0.9,
     },
-    "loss": {"temperature": 0.1, "separation": 0.0, "margin": 1.0, "oversample": 1, "pretrain_epochs": 0, "projection": 8},
+    "loss": {
+        "temperature": 0.1,
+        "separation": 0.0,
+        "margin": 1.0,
+        "oversample": 1,
+        "pretrain_epochs": 0,
+        "projection": 8,
+    },
 }
 
 
