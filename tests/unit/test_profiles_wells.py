@@ -67,6 +67,13 @@ def test_normalisation_is_pycytominers_per_plate(method, samples):
     assert ledger.empty
 
 
+def test_whitening_by_fewer_wells_than_features_is_said():
+    _, ledger, _ = normalized(wells(per_plate=12), method="spherize", by="plate")
+    assert "4 reference wells of plate p1 span at most 3 of 6 dimensions" in ledger["reason"][0]
+    assert ledger["plate"].tolist() == ["p1", "p2"] and ledger["count"].tolist() == [3, 3]
+    assert normalized(wells(per_plate=12), method="spherize", by="dataset")[1].empty
+
+
 def test_groups_are_plates_batches_or_everything():
     frame = wells(plates=("p1", "p2", "p3")).assign(Metadata_Batch=["b1"] * 24 + ["b2"] * 12)
     frame.loc[frame["Metadata_Plate"] == "p2", "Cells_F0"] += 100

@@ -31,8 +31,8 @@ def normalize_wells(frame, options, ledger, dropped, step="normalize"):
             lost += 1
             _lose(frame.iloc[rows], name, int(reference[rows].sum()), options, ledger, dropped, step)
             continue
-        if options["method"] != "spherize":
-            _tell_constant(frame.iloc[rows], reference[rows], name, options, ledger, step)
+        tell = _tell_span if options["method"] == "spherize" else _tell_constant
+        tell(frame.iloc[rows], reference[rows], name, options, ledger, step)
         parts.append(_normalize_group(frame.iloc[rows], reference[rows], name, options, step))
     if not parts:
         raise InputError(
@@ -126,6 +126,20 @@ def _check_spherize(features, reference, name, step):
             f"step {step} (spherize) needs features that vary but {len(constant)} are constant among the reference "
             f"wells of {name}, {constant[0]} among them; put feature_select with variance_threshold and the same "
             "samples before it"
+        )
+
+
+def _tell_span(frame, reference, name, options, ledger, step):
+    """Flag a whitening by fewer reference wells than features, which flattens the directions that they do not span."""
+    most, features = int(reference.sum()) - 1, feature_columns(frame)
+    if 0 < most < len(features):
+        ledger.add(
+            f"step {step} (spherize): {most + 1} reference wells of {name} span at most {most} of {len(features)} "
+            "dimensions; nothing is left of the others, as in pycytominer",
+            severity="flagged",
+            unit="feature",
+            count=len(features) - most,
+            **({"plate": frame["Metadata_Plate"].iloc[0]} if options["by"] == "plate" else {}),
         )
 
 
