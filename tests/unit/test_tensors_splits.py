@@ -11,7 +11,7 @@ from phenoloom.ingest.layouts import simulated_layout
 from phenoloom.simulate.design import truth
 from phenoloom.tensors.splits import split_items
 
-OPTIONS = {"hold_out": "none", "share": 0.3, "groups": []}
+OPTIONS = {"hold_out": "none", "share": 0.3, "groups": [], "samples": "all", "stratify": None}
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +185,15 @@ def test_a_plate_without_items_is_fine_unless_all_are(items, layout):
 def test_splits_that_cannot_be_are_one_sentence(items, layout, options, words):
     with pytest.raises(InputError, match=words):
         split(items, layout, **options)
+
+
+def test_a_query_chooses_what_is_trained_on(items, layout):
+    query = "Metadata_MoA != '' or Metadata_Control == 'negative'"
+    frame, notes = split(items, layout, samples=query)
+    chosen = (frame["Metadata_MoA"] != "") | (frame["Metadata_Control"] == "negative")
+    assert (frame["Metadata_Split"] == np.where(chosen, "train", "test")).all() and query in notes[1]
+    frame, _ = split(items, layout, hold_out="Plate", samples=query)
+    assert not ((frame["Metadata_Split"] == "train") & ~chosen).any()
+    assert ((frame["Metadata_Split"] == "test") & chosen).any()
+    with pytest.raises(InputError, match="leave no item to train on"):
+        split(items, layout, samples="Metadata_Plate == 'none'")

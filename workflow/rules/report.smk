@@ -238,6 +238,36 @@ rule figure_training:
         "../scripts/figure_training.py"
 
 
+rule over_training:
+    """Scores of models by epoch: at the end, on average, and at the best epoch, which the labels chose."""
+    input:
+        table="<results>/evaluation.parquet",
+    output:
+        table="<results>/over_training.parquet",
+        csv=report("<results>/over_training.csv", category="Models"),
+        figures=report(
+            directory("<results>/figures/over_training"),
+            patterns=["{name}.svg"],
+            caption="../../resources/captions/over_training.rst",
+            category="Models",
+            labels={"figure": "{name}"},
+        ),
+    log:
+        "<logs>/over_training.log",
+    benchmark:
+        "<benchmarks>/over_training.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(400),
+    params:
+        snapshots=representations_by_epoch,
+        code=code_of("over_training", "report"),
+    script:
+        "../scripts/over_training.py"
+
+
 rule figure_attention:
     """Show where the heads of a network look, for a few items; the arrays lie beside the weights."""
     input:

@@ -138,6 +138,15 @@ def logs_of_training(wildcards):
     ]
 
 
+#: {representation: (model, epoch)} of the models with snapshots, their ends among them.
+representations_by_epoch = {
+    name: study.model_of(name)[:1]
+    + (study.model_of(name)[1] or study.model(study.model_of(name)[0])["train"]["epochs"],)
+    for dataset in study.datasets()
+    for name in study.learned(dataset)
+    if study.model(study.model_of(name)[0]).get("snapshots")
+}
+
 #: (dataset, model, part) of every network.
 networks = [
     (study.model(model)["dataset"], model, part)
@@ -264,7 +273,8 @@ figure_folders = {
     "training": [
         f"<results>/figures/{dataset}/training"
         for dataset in dict.fromkeys(study.model(model)["dataset"] for model in filter(study.trained, study.models()))
-    ],
+    ]
+    + (["<results>/figures/over_training"] if representations_by_epoch else []),
     "attention": [f"<results>/figures/{dataset}/attention/{model}/{part}" for dataset, model, part in networks],
     "cells": [f"<results>/figures/{dataset}/cells/{representation}" for dataset, representation in cell_datasets()],
     "evaluation": ["<results>/figures/evaluation"],

@@ -80,6 +80,8 @@ def _model_problems(name, block, config):
             yield "loss.separation: clusters are those of a label; name one"
         if block["loss"]["pretrain_epochs"]:
             yield "loss.pretrain_epochs: without a label there is nothing to go on to"
+    if block["network"]["architecture"] == "pixels" and block["train"]["epochs"]:
+        yield "train.epochs: pixels have nothing to learn; set 0"
     yield from _view_problems(block)
     late = [epoch for epoch in block["snapshots"] if epoch > block["train"]["epochs"]]
     if late:

@@ -88,6 +88,28 @@ def assigned(metadata, labels, options, seed):
     return np.where(held, TEST, TRAIN).astype(object), note
 
 
+def beside_network(split, learned, note, hold_out):
+    """(split, note) of cells whose representation a network made that itself held cells out of its training.
+
+    split, note: as `assigned` gives them, by `hold_out`. learned: (n,) sides of the network's split. Cells that taught
+    the network are never held out: with `cells` those that it held out are; groups must be held out of both.
+    Raises InputError where they are not.
+    """
+    if (learned == ALL).all() and (split == TEST).any():
+        return split, f"{note}; the network that made the representation has seen the images of all cells"
+    if hold_out == "none" or not (learned == TRAIN).any():
+        return split, note
+    if hold_out == "cells":
+        held = learned == TEST
+        return learned, f"held out: the {held.sum():,} of {len(held):,} cells that the network did not learn from"
+    if seen := int(((split == TEST) & (learned == TRAIN)).sum()):
+        raise InputError(
+            f"{seen:,} of the cells held out by {hold_out} taught the network that made the representation; give the "
+            f"model `split: {{hold_out: {hold_out}}}` with the same groups, or hold out cells"
+        )
+    return split, note
+
+
 def _held_cells(labels, share, rng):
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels.astype(str)):

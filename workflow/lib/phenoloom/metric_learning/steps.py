@@ -19,6 +19,7 @@ from phenoloom.metric_learning.splits import (
     SPLIT,
     TEST,
     assigned,
+    beside_network,
     column,
     column_name,
     shuffled,
@@ -83,6 +84,8 @@ def planned(metadata, steps, seed):
     known = options["stratify"] and column_name(options["stratify"]) in metadata
     labels = column(metadata, options["stratify"]) if known else np.full(len(metadata), "", dtype=object)
     split, note = assigned(metadata, labels, options, seed)
+    if SPLIT in metadata:
+        split, note = beside_network(split, column(metadata, SPLIT), note, options["hold_out"])
     metadata[SPLIT] = split
     training = np.flatnonzero(split != TEST)
     strata = labels

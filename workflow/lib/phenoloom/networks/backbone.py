@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from phenoloom.core.errors import InputError
+from phenoloom.networks.pixels import PixelsConfig, PixelsModel
 
 #: Configuration and model of each architecture, by the `model_type` that Hugging Face folders name.
 ARCHITECTURES = {
@@ -22,6 +23,7 @@ ARCHITECTURES = {
     "dinov2": (Dinov2Config, Dinov2Model),
     "resnet": (ResNetConfig, ResNetModel),
     "swin": (SwinConfig, SwinModel),
+    "pixels": (PixelsConfig, PixelsModel),
 }
 
 #: Width, depth and heads of the named sizes of transformers.
@@ -62,7 +64,7 @@ class Backbone(nn.Module):
     @property
     def patch(self):
         """Side of a patch in pixels; 1 where the architecture has none."""
-        return 1 if self.architecture == "resnet" else int(self.config.patch_size)
+        return int(getattr(self.config, "patch_size", 1))
 
     def normalize_inputs(self, mean, std):
         """Set mean and standard deviation of the network's inputs, one each per input channel, or None for neither."""
@@ -146,7 +148,7 @@ class Backbone(nn.Module):
 def build(architecture, n_channels, image_size, options=None):
     """A Backbone with new weights, drawn from PyTorch's global generator.
 
-    architecture: vit, dinov2, swin, or resnet50. image_size: side in pixels (or height and width, of which the longer
+    architecture: vit, dinov2, swin, resnet50, or pixels, which learns nothing. image_size: side in pixels (or height and width, of which the longer
     counts) at which position embeddings are not interpolated. options: `size` (tiny, small, base, large), `patch`, and
     `dim`, `depth`, `heads`, which replace those of the size where they are not None. For swin and resnet50, which have
     four stages, `dim` is that of the last one, `depth` that of the third and `heads` those of the first.
@@ -160,8 +162,10 @@ def build(architecture, n_channels, image_size, options=None):
         config = _swin(side, options)
     elif architecture in ("resnet", "resnet50"):
         config = _resnet(options)
+    elif architecture == "pixels":
+        config = PixelsConfig()
     else:
-        raise InputError(f"there is no network {architecture!r}; choose one of vit, dinov2, swin, resnet50")
+        raise InputError(f"there is no network {architecture!r}; choose one of vit, dinov2, swin, resnet50, pixels")
     config.num_channels = int(n_channels)
     return Backbone(config)
 

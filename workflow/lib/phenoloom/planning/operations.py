@@ -4,7 +4,7 @@
 SIZES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12)}
 
 #: Operations of networks that are no plain transformer, per pixel of an image: ResNet-50 and Swin-T at 224 x 224.
-PER_PIXEL = {"resnet50": 8.2e9 / 224**2, "swin": 9.0e9 / 224**2}
+PER_PIXEL = {"resnet50": 8.2e9 / 224**2, "swin": 9.0e9 / 224**2, "pixels": 1}
 
 #: Size of an item, where its tensor keeps that of the images.
 SIZE = (224, 224)

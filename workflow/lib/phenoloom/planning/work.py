@@ -63,6 +63,7 @@ RULES = {
     "dataset_summary": Rule("report", "image", "well"),
     "sample_summary": Rule("report", "event", "event"),
     "figure_cells": Rule("report", "cell profile of an event", "cell profile of an event"),
+    "over_training": Rule("report", "evaluation", "evaluation"),
     "figure_training": Rule("report", "model", "model"),
     "figure_attention": Rule("report", "model", "model"),
     "figure_plate_heatmaps": Rule("report", "plate", "plate"),

@@ -11,6 +11,8 @@ from phenoloom.report.style import shorten
 
 #: Networks in one figure of losses; curves have at most this many points.
 NETWORKS, POINTS = 7, 400
+#: Scores in one figure of scores over epochs.
+PANELS = 12
 #: Items in one figure of attention.
 ITEMS = 4
 
@@ -62,6 +64,59 @@ def _loss_figure(logs):
         axes[1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    return figure
+
+
+def add_scores_by_epoch(gallery, epochs):
+    """Add the scores of models over their epochs, a panel per score. epochs: DataFrame (evaluation.over_training)."""
+    scores = ["evaluation", "dataset", "profile", "label"]
+    groups = [
+        (key, part) for key, part in epochs.groupby(scores, sort=False, dropna=False) if part["epoch"].nunique() > 1
+    ]
+    if not groups:
+        gallery.note("Scores over epochs: nothing to show because no model has a score at several epochs.")
+        return
+    split = pages(groups, PANELS)
+    for number, shown in enumerate(split):
+        gallery.add(
+            f"scores_by_epoch_{number + 1}",
+            _epochs_figure(shown),
+            pd.concat([part for _, part in shown], ignore_index=True),
+            "Scores over epochs",
+            "Score of each model after the epochs whose weights were kept, with its interval. The epoch to report is fixed "
+            "before looking: picking the best by a score leaks the labels that it is scored by"
+            f"{page_text(number, split)}.",
+            group="scores_by_epoch",
+            page=number,
+        )
+
+
+def _epochs_figure(shown):
+    lines = -(-len(shown) // 3)
+    models = sorted({model for _, part in shown for model in part["model"]}, key=style.natural)
+    colours = dict(zip(models, style.CATEGORIES * (1 + len(models) // len(style.CATEGORIES)), strict=False))
+    with style.look():
+        figure = style.new_figure(style.WIDTH, 2.5 * lines + 0.4)
+        axes = figure.subplots(lines, 3, squeeze=False).ravel()
+        for axis, (key, part) in zip(axes, shown, strict=False):
+            for model, rows in part.groupby("model", sort=False):
+                rows = rows.sort_values("epoch")
+                axis.plot(
+                    rows["epoch"], rows["value"], "o-", color=colours[model], markersize=3.5, label=shorten(model)
+                )
+                axis.fill_between(
+                    rows["epoch"], rows["low"], rows["high"], color=colours[model], alpha=0.12, linewidth=0
+                )
+            evaluation, dataset, profile, label = key
+            axis.set_title(
+                f"{shorten(evaluation, 24)}\n{shorten(f'{dataset}, {profile}, {label or str()}', 44)}", fontsize=7.5
+            )
+            axis.set_xlabel("epoch")
+            axis.grid(axis="y")
+        for axis in axes[len(shown) :]:
+            axis.set_visible(False)
+        handles = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(5, len(handles)))
     return figure
 
 

@@ -7,6 +7,7 @@ from phenoloom.core.errors import InputError
 from phenoloom.core.words import count
 from phenoloom.metric_learning.splits import ALL, SPLIT, TEST, TRAIN, assigned, column, column_name, shuffled
 from phenoloom.profiles.annotation import KEYS, annotate, as_text
+from phenoloom.profiles.queries import select
 
 LABEL = "Metadata_WeakLabel"
 TREATMENT = "Metadata_Treatment"
@@ -20,21 +21,25 @@ def split_items(items, layout, options, label, seed, ledger, shuffle=False):
     """(DataFrame with a row per item, sentences that say how it was split).
 
     items: {name of the plate's or sample's files: DataFrame of the Metadata_* of its items}. layout: of the dataset,
-    None where items bring their labels. options: hold_out, share and groups. label: metadata column of the weak label
+    None where items bring their labels. options: hold_out, share, groups, samples and stratify. label: metadata column of the weak label
     (None: none). shuffle: labels in random order, as a control.
     Columns: `unit` (key of `items`), `row` (number in it, from 0), metadata of the item and its well, Metadata_Split
     and, with a label, Metadata_WeakLabel. Wells that the layout lacks go to the ledger; their items have no labels.
 
     hold_out: none; items, a share of them at random; Well, wells of plates at random; or any metadata column, of which
-    whole groups are held out. Of wells and items the same share of each label is. Negative controls stay in training
+    whole groups are held out. Of wells and items the same share of each label (of `stratify`, or else the weak one) is;
+    single events are then those that a cell profile with `hold_out: cells` and the same seed holds out. Negative controls stay in training
     where what wells were treated with is split (compounds, treatments, MoAs), and so do items of no group.
     Values are compared as they stand: MoA `a|b` is another group than `a`.
     Raises InputError where there is no item, a column is unknown or one side would be empty.
     """
     frame = _joined(items, layout, ledger)
     labels = None if label is None else column(frame, label)
-    frame[SPLIT], note = _sides(frame, options, labels, seed)
+    strata = labels if options["stratify"] is None else column(frame, options["stratify"])
+    frame[SPLIT], note = _sides(frame, options, strata, seed)
     notes = [note]
+    if options["samples"] != "all":
+        notes.append(_only_chosen(frame, options["samples"]))
     if label is not None:
         if shuffle:
             labels = _shuffled(frame, label, seed)
@@ -101,6 +106,16 @@ def _sides(frame, options, labels, seed):
         if stay.any():
             note += f"; {count(int(stay.sum()), 'item')} {what} stay in training"
     return sides, note
+
+
+def _only_chosen(frame, query):
+    """Hold out the items that a query does not choose; returns the sentence that says so."""
+    chosen = select(frame, query, "split")
+    sides = np.where(chosen, frame[SPLIT].replace(ALL, TRAIN), TEST)
+    if not (sides == TRAIN).any():
+        raise InputError(f'the split\'s samples, "{query}", leave no item to train on; correct the query')
+    frame[SPLIT] = sides
+    return f"trained on items with {query} only; held out: {_share(sides)}"
 
 
 def _at_random(rows, labels, options, seed):
