@@ -1,13 +1,17 @@
 """Typical variation normalisation whitens sites as the controls vary, over all plates, and says what it cannot."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sklearn.decomposition import PCA
 
+from phenoloom.core.code import LIBRARY
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
+from phenoloom.core.names import encode
 from phenoloom.core.tables import feature_columns, to_arrow
 from phenoloom.profiles.aggregation import aggregate_table, fit_tvn
 from phenoloom.profiles.chain import fitted_over_plates, problems
@@ -267,3 +271,47 @@ def test_the_fit_is_plain_arrays(run, tmp_path):
 def test_what_cannot_work_is_said_when_the_config_is_read(steps, level, word):
     found = problems(steps, level)
     assert len(found) == 1 and word in found[0]
+
+
+class Files(dict):
+    """Named inputs or outputs of a job."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_the_rules_take_the_controls_from_the_maps_of_all_plates(tmp_path):
+    plates, keys = ("p1", 'p"2 <b>'), ["Metadata_Plate", "Metadata_Well"]
+    tables, maps, rows = [], [], []
+    for number, plate in enumerate(plates):
+        frame = sites(plate)
+        tables.append(str(tmp_path / f"{number}.parquet"))
+        pq.write_table(to_arrow(frame.drop(columns=["Metadata_Control", "Metadata_Perturbation"])), tables[-1])
+        known = frame.drop_duplicates(keys)
+        maps.append(str(tmp_path / f"{number}.tsv"))
+        known[["Metadata_Well", "Metadata_Perturbation", "Metadata_Control"]].rename(
+            columns=lambda name: name.removeprefix("Metadata_").lower()
+        ).to_csv(maps[-1], sep="\t", index=False)
+        rows.append({"batch": "b1", "plate": plate})
+    options = {"platemap_columns": None, "annotations": None, "controls": None}
+    common = {"wildcards": {"dataset": "d"}, "level": "sites", "code": "c"}
+    out = Files(fit=tmp_path / "tvn.npz", dropped=tmp_path / "d.parquet", ledger=tmp_path / "l.parquet")
+    layout = {"rows": rows, **options}
+    job(tmp_path, "tvn", Files(tables=tables, maps=maps), out, steps=chain({"tvn": {}}), layout=layout, **common)
+    assert read_fitted(out.fit).found == {"": 60}
+
+    wells = Files(wells=tmp_path / "w.parquet", dropped=tmp_path / "wd.parquet", ledger=tmp_path / "wl.parquet")
+    given = Files(table=tables[1], map=maps[1], tvn=str(out.fit))
+    layout = {"row": rows[1], **options}
+    common["wildcards"] = {"dataset": "d", "plate": encode(plates[1])}
+    job(tmp_path, "aggregate", given, wells, steps=chain(*EACH_SITE), layout=layout, **common)
+    found = pq.read_table(wells.wells).to_pandas()
+    assert len(found) == 12 and set(found["Metadata_Plate"]) == {plates[1]}
+    assert feature_columns(found)[0] == "TVN_0001"
+
+
+def job(folder, rule, given, output, wildcards, **params):
+    """Run the script of a rule as Snakemake does."""
+    space = {"__name__": rule}
+    exec(compile((LIBRARY.parent / "scripts" / f"{rule}.py").read_text(), f"{rule}.py", "exec"), space)
+    parts = {"input": given, "output": output, "params": Files(params), "wildcards": wildcards}
+    space["main"](SimpleNamespace(rule=rule, threads=1, log=[str(folder / f"{rule}.log")], **parts))
