@@ -1,12 +1,19 @@
 """Inputs and params of the rules in evaluation.smk."""
 
-from phenoloom.evaluation import plan
+from phenoloom.evaluation import plan, weak_labels
 
 
 def evaluation_options(wildcards):
-    """Options of one evaluation without the patterns that say where it runs, which change nothing in its jobs."""
+    """Options of one evaluation without the patterns that say where it runs, which change nothing in its jobs.
+
+    Wells whose label a network learned from are left out where it is asked for that label.
+    """
     block = config["evaluation"][wildcards.evaluation]
-    return {key: value for key, value in block.items() if key not in ("of", "against")}
+    options = {key: value for key, value in block.items() if key not in ("of", "against")}
+    model = study.model_of(wildcards.representation)
+    if model and weak_labels.scored_when_held_out(study.model(model[0]), options):
+        options["samples"] = weak_labels.held_out_only(options["samples"])
+    return options
 
 
 def _compared():

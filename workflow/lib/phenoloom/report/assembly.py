@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from phenoloom import __version__
 from phenoloom.core.words import count, duration
+from phenoloom.evaluation import weak_labels
 from phenoloom.report import contents
 from phenoloom.report.cell_scores import method_tables
 from phenoloom.report.chains import chain_of
@@ -324,6 +325,7 @@ def _warnings(datasets, cell_datasets, scores, chains, ledger, config):
     for dataset in datasets:
         found += dataset_warnings(dataset.name, dataset.plates_table, dataset.wells_table, config.get("coverage", 0.8))
     found += contents.exclusion_warnings(config)
+    found += weak_labels.warnings(config)
     found += contents.evaluation_warnings(scores, chains)
     lost = ledger[ledger["severity"] == "lost"]
     if len(lost):
