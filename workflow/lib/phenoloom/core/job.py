@@ -79,6 +79,9 @@ class Run:
             "igraph",
             "torch",
             "FlowIO",
+            "pytorch-lightning",
+            "transformers",
+            "harmonypy",
         )
 
     def origin(self, **more):
