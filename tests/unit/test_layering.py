@@ -36,6 +36,7 @@ AHEAD = {
     ("ingest", "phenoloom.cellprofiler.batches"),
     ("ingest", "phenoloom.cellprofiler.pipeline"),
     ("ingest", "phenoloom.evaluation.plan"),
+    ("ingest", "phenoloom.profiles.chain"),
     ("ingest", "phenoloom.planning"),
     ("ingest", "phenoloom.illumination.frozen"),
     ("ingest", "phenoloom.cytometry.preflight"),

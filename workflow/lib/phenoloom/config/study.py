@@ -17,11 +17,6 @@ from phenoloom.simulate import design
 EVENTS, EVENT_PIXELS = 10_000, 104 * 104
 
 
-def snapshot_name(model, epoch):
-    """Name of the representation that a model gives after an epoch."""
-    return f"{model}-epoch{epoch:04d}"
-
-
 def _once(method):
     """Answer a question about one dataset once: thousands of jobs ask it while the DAG is built."""
 
@@ -242,11 +237,7 @@ class Study:
 
     def learned(self, dataset):
         """Names of the representations that models of a dataset make: the model's own, and one per snapshot."""
-        return [
-            name
-            for model in self.models(dataset)
-            for name in (model, *(snapshot_name(model, epoch) for epoch in self.model(model).get("snapshots", [])))
-        ]
+        return plan.learned(self.config["models"], dataset)
 
     def model_of(self, representation):
         """(model, epoch) of a learned representation; the epoch is None for the model as it ended."""
@@ -254,7 +245,7 @@ class Study:
             if representation == model:
                 return model, None
             for epoch in self.model(model).get("snapshots", []):
-                if representation == snapshot_name(model, epoch):
+                if representation == plan.snapshot_name(model, epoch):
                     return model, epoch
         return None
 
@@ -274,12 +265,7 @@ class Study:
     def profiles_of(self, dataset, representation):
         """Names of the chains that a representation goes through."""
         chains = self.config["profiles" if dataset in self.plate_datasets() else "cell_profiles"]
-        limited = self.config["profiles_of"]
-        return [
-            name
-            for name in chains
-            if name not in limited or any(plan.fits(dataset, representation, pattern) for pattern in limited[name])
-        ]
+        return plan.chains_of(dataset, representation, chains, self.config["profiles_of"])
 
     def cell_combinations(self):
         """(dataset, representation, profile) for every profile of single cells."""

@@ -31,6 +31,33 @@ def combinations(evaluations, profiles):
     return found
 
 
+def snapshot_name(model, epoch):
+    """Name of the representation that a model gives after an epoch."""
+    return f"{model}-epoch{epoch:04d}"
+
+
+def learned(models, dataset):
+    """Names of the representations that models of a dataset make: the model's own, and one per snapshot.
+
+    models: the config's `models` block.
+    """
+    return [
+        name
+        for model, block in models.items()
+        if block["dataset"] == dataset
+        for name in (model, *(snapshot_name(model, epoch) for epoch in block.get("snapshots", [])))
+    ]
+
+
+def chains_of(dataset, representation, chains, limited):
+    """Names of the chains that a representation goes through. limited: the config's `profiles_of` block."""
+    return [
+        name
+        for name in chains
+        if name not in limited or any(fits(dataset, representation, pattern) for pattern in limited[name])
+    ]
+
+
 def fits(dataset, representation, pattern):
     """Whether a representation is one that a pattern names: `cellprofiler`, `dino*` or `plates1/cellprofiler`.
 

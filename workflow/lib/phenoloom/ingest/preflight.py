@@ -71,7 +71,7 @@ def preflight(config, threads=4):
             if block.get("simulate"):
                 images = _simulated(block)
             findings += _rate(dataset, block, folder)
-            jobs = _jobs(block, images, folder, len(config.get("profiles") or {}))
+            jobs = _jobs(dataset, images, folder, config)
             estimates.append(_estimate(block, images, folder, jobs))
         except InputError as error:
             findings.append(Finding("error", dataset, str(error)))
@@ -164,7 +164,9 @@ def _of_events(dataset, block, config, threads, findings):
     listed = geometry.read_summary(f"results/{config['study']}/{dataset}/manifests/summary.json")
     jobs = checked.samples * (1 + measured + (not listed)) + bool(block.get("merge"))
     # The counts of its samples, and of what is measured the profiles, AnnData and figures.
-    jobs += 1 + measured * (len(config.get("cell_profiles") or {}) + 2)
+    represented = [name for name, *_ in _profiles_of_cells(config) if name == dataset]
+    jobs += 1 + len(represented) + 2 * (measured + len(_learned(config, dataset)))
+    jobs += sum(_jobs_of_models(config, dataset, checked.samples).values())
     return Estimate(0, checked.images, jobs, 0, checked.size / 1e9, 0)
 
 
@@ -425,17 +427,21 @@ def _illuminated(block):
         return False
 
 
-def _jobs(block, images, folder, profiles):
-    """{rule: jobs} of one dataset, when everything is made. folder: its results. profiles: number of chains."""
+def _jobs(dataset, images, folder, config):
+    """{rule: jobs} of one dataset, when everything is made. folder: its results."""
     from phenoloom.cellprofiler import batches
 
+    block = config["datasets"][dataset]
     size = geometry.batch_size(block, folder)
     plates, split = len(images.sites), sum(len(batches.assign(pairs, size)) for pairs in images.sites.values())
     simulated, pipeline = bool(block.get("simulate")), bool((block.get("features") or {}).get("cellprofiler"))
-    entered = len(block.get("representations") or {})
-    jobs = {"dataset_summary": 1, "figure_plate_heatmaps": 1, "enter": entered}
-    jobs |= {"aggregate of tables": entered * profiles, "aggregate": 0}
-    jobs |= dict.fromkeys(("profile", "figure_umap"), entered * profiles)
+    entered = block.get("representations") or {}
+    profiled = [chain for name, chain in _profiled(config, dataset) if name in entered]
+    computed = [chain for name, chain in _profiled(config, dataset) if name not in entered]
+    jobs = {"dataset_summary": 1, "figure_plate_heatmaps": 1, "enter": len(entered)}
+    jobs |= {"aggregate of tables": len(profiled), "aggregate": 0}
+    jobs |= dict.fromkeys(("profile", "figure_umap"), len(profiled) + (len(computed) if plates else 0))
+    jobs["tvn"] = sum(_fitted_over_plates(config, name) for name in (profiled + computed if plates else profiled))
     if not plates:
         return jobs
     jobs |= {"layout": 1, "quality": plates, "illumination": plates if _illuminated(block) else 0}
@@ -445,10 +451,60 @@ def _jobs(block, images, folder, profiles):
     if simulated or (block.get("geometry") and not geometry.read_summary(f"{folder}/index/summary.json")):
         jobs |= {"index": split, "plate_index": plates}  # which `prepare` does for images that exist
     if pipeline:
-        jobs |= {"cellprofiler": split, "cells": plates, "aggregate": profiles * plates}
-        jobs["profile"] += profiles
-        jobs["figure_umap"] += profiles
-    return jobs
+        jobs |= {"cellprofiler": split, "cells": plates}
+    jobs["aggregate"] = len(computed) * plates
+    return jobs | _jobs_of_models(config, dataset, plates)
+
+
+def _jobs_of_models(config, dataset, units):
+    """{rule: jobs} of the tensors, models and embeddings of a dataset of some plates or samples."""
+    models = [block for block in (config.get("models") or {}).values() if block["dataset"] == dataset]
+    if not models:
+        return {}
+    trained = [block for block in models if block["kind"] != "pretrained"]
+    channels = config["datasets"][dataset]["channels"]
+    stored = {block["tensor"]: config["datasets"][dataset]["tensors"][block["tensor"]] for block in models}
+    networks = sum(
+        len(block["channels"] or stored[block["tensor"]]["channels"] or channels) if block["per_channel"] else 1
+        for block in trained
+    )
+    taken_over = len(models) - len(trained)
+    return {
+        "tensor": units * len(stored),
+        "split": len(trained),
+        "train": networks,
+        "adopt": taken_over,
+        "embed": units * len(_learned(config, dataset)),
+        "figure_training": bool(trained),
+        "figure_attention": networks + taken_over,
+    }
+
+
+def _learned(config, dataset):
+    """Representations that models of a dataset make."""
+    from phenoloom.evaluation import plan
+
+    return plan.learned(config.get("models") or {}, dataset)
+
+
+def _profiled(config, dataset):
+    """(representation, chain) of all profiles of a dataset of wells."""
+    from phenoloom.evaluation import plan
+
+    block = config["datasets"][dataset]
+    imaged = (block.get("plates") or block.get("simulate")) and (block.get("features") or {}).get("cellprofiler")
+    names = ["cellprofiler"] if imaged else []
+    names += [*_learned(config, dataset), *(block.get("representations") or {})]
+    chains, limited = config.get("profiles") or {}, config.get("profiles_of") or {}
+    return [(name, chain) for name in names for chain in plan.chains_of(dataset, name, chains, limited)]
+
+
+def _fitted_over_plates(config, name):
+    """Whether a chain has a step that is fitted over several plates, by a job of its own."""
+    # Profiles come after ingest; what their chains ask for stands in the config.
+    from phenoloom.profiles.chain import fitted_over_plates
+
+    return bool(fitted_over_plates(config["profiles"][name]))
 
 
 def _last_jobs(config):
@@ -456,28 +512,31 @@ def _last_jobs(config):
     # What is evaluated is written in the config. Raises InputError where a pattern fits no profile.
     from phenoloom.evaluation import plan
 
-    combinations = []
-    for dataset, block in config["datasets"].items():
-        imaged = (block.get("plates") or block.get("simulate")) and (block.get("features") or {}).get("cellprofiler")
-        names = [*(["cellprofiler"] if imaged else []), *(block.get("representations") or {})]
-        combinations += [(dataset, name, profile) for name in names for profile in config.get("profiles") or {}]
+    of_wells = [name for name, block in config["datasets"].items() if not (block.get("samples") or block.get("merge"))]
+    combinations = [(dataset, *pair) for dataset in of_wells for pair in _profiled(config, dataset)]
     evaluations = config.get("evaluation") or {}
     of_cells = {name: options for name, options in evaluations.items() if options.get("level") == "cells"}
     others = {name: options for name, options in evaluations.items() if name not in of_cells}
     found = plan.combinations(others, combinations) + plan.combinations(of_cells, _profiles_of_cells(config))
     jobs = Counter(f"evaluate {evaluations[name].get('metric')}" for name, *_ in found)
     once = ("evaluation_table", "comparison", "figure_evaluation", "ledger", "run_times", "figure_run_times", "report")
-    return {**jobs, **dict.fromkeys(once, 1)}
+    kept = any(block.get("snapshots") for block in (config.get("models") or {}).values())
+    return {**jobs, **dict.fromkeys(once, 1), "over_training": int(kept)}
 
 
 def _profiles_of_cells(config):
     """(dataset, representation, profile) of all profiles of single cells."""
-    return [
-        (dataset, "classical", profile)
-        for dataset, block in config["datasets"].items()
-        if block.get("merge") or (block.get("samples") and (block.get("features") or {}).get("classical") is not None)
-        for profile in config.get("cell_profiles") or {}
-    ]
+    from phenoloom.evaluation import plan
+
+    chains, limited = config.get("cell_profiles") or {}, config.get("profiles_of") or {}
+    found = []
+    for dataset, block in config["datasets"].items():
+        if not (block.get("samples") or block.get("merge")):
+            continue
+        measured = block.get("merge") or (block.get("features") or {}).get("classical") is not None
+        for name in [*(["classical"] if measured else []), *_learned(config, dataset)]:
+            found += [(dataset, name, chain) for chain in plan.chains_of(dataset, name, chains, limited)]
+    return found
 
 
 def write(folder, study, findings, estimate):
