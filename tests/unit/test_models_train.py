@@ -122,3 +122,29 @@ def test_operations_are_those_of_all_views_forward_and_backward():
     learner = dino.learner(initial_network(block(), 2, 1), block(), 4, 1)
     large, small = (flops(learner.backbone, (2, side, side)) for side in (16, 8))
     assert card.flops_per_image(learner, 2) == 2 * (3 + 1) * large + 2 * 3 * small
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"architecture": "resnet50", "dim": 64, "depth": 1},
+        {"architecture": "swin", "patch": 4, "dim": 48, "depth": 2},
+        {"architecture": "dinov2"},
+    ],
+)
+def test_every_architecture_trains(network, tmp_path):
+    options = block(network=network, train={"epochs": 1}, views={"global_size": 32, "local_size": 16})
+    paths, _ = trained(tmp_path, options, Images(16, 2, (40, 40)))
+    assert weights.load(paths["weights"])[0](torch.zeros(1, 2, 40, 40)).isfinite().all()
+
+
+def test_counting_operations_changes_nothing_that_is_trained():
+    from phenoloom.models import dino
+    from phenoloom.models.train import initial_network
+
+    options = block(network={"architecture": "resnet50", "dim": 64, "depth": 1})
+    learner = dino.learner(initial_network(options, 2, 1), options, 4, 1)
+    before = {name: values.clone() for name, values in learner.state_dict().items()}
+    assert card.flops_per_image(learner, 2) > 0
+    assert all(torch.equal(values, before[name]) for name, values in learner.state_dict().items())
+    assert learner.backbone.training

@@ -1,5 +1,6 @@
 """The card of a model: what it was trained on and how, what it took. Holds no absolute path, is no rule's input."""
 
+import copy
 import json
 import os
 import platform
@@ -67,9 +68,9 @@ def flops_per_image(learner, n_channels):
 
     A backward pass counts as two forward passes; the head, the loss and the views are left out.
     """
-    return sum(
-        views * times * flops(learner.backbone, (n_channels, side, side)) for views, side, times in learner.passes()
-    )
+    # A copy: batch normalisation counts what passes through it.
+    backbone = copy.deepcopy(learner.backbone).eval()
+    return sum(views * times * flops(backbone, (n_channels, side, side)) for views, side, times in learner.passes())
 
 
 def write(path, said):

@@ -76,6 +76,12 @@ class Batches(Dataset):
         mine.part = slice(rank * share, (rank + 1) * share)
         return mine
 
+    def rows(self, step):
+        """Rows of all items whose images a step sees, as a list."""
+        draw = self.draw(step, self.batch, self.steps_per_epoch)
+        seen = draw.items if draw.partners is None else np.concatenate([draw.items, draw.partners])
+        return list(dict.fromkeys(seen.tolist()))
+
     def __getitem__(self, step):
         step = int(step)
         draw = self.draw(step, self.batch, self.steps_per_epoch)

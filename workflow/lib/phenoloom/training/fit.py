@@ -77,7 +77,7 @@ class _Keeper(Callback):
         self.snapshots, self.save = set(snapshots), save
         self.before = state["record"] if state else {"seconds": 0.0, "waited": 0.0, "attempts": 0}
         self.scaler = state["scaler"] if state else None
-        self.stop = False
+        self.stop, self.journal = False, None
 
     def on_train_start(self, trainer, learner):
         """Lightning has set up optimizers and signals by now; both are put right here."""
@@ -88,10 +88,9 @@ class _Keeper(Callback):
             if self.scaler:
                 trainer.precision_plugin.load_state_dict(self.scaler)
         self.started = time.perf_counter()
-        self.log = None
         if trainer.is_global_zero:
             images = self.loader.batches.batch
-            self.log = Log(self.folder, self.loader.start, learner.steps, learner.steps_per_epoch, images)
+            self.journal = Log(self.folder, self.loader.start, learner.steps, learner.steps_per_epoch, images)
 
     def on_before_backward(self, trainer, learner, loss):
         """A loss that is no number ends the training before it reaches the weights, in all processes alike."""
@@ -99,19 +98,19 @@ class _Keeper(Callback):
         self.loss = float(loss) * self.options["accumulate"]
         if not math.isfinite(self.loss):
             epoch = learner.step // learner.steps_per_epoch + 1
-            rows = ", ".join(map(str, self.rows[:NAMED])) + (" ..." if len(self.rows) > NAMED else "")
+            drawn = self.loader.batches.rows(learner.step)
+            if trainer.is_global_zero:
+                print(f"rows of the split in the batch of step {learner.step + 1}: {drawn}", flush=True)
+            rows = ", ".join(map(str, drawn[:NAMED])) + (" ..." if len(drawn) > NAMED else "")
             raise InputError(
                 f"the loss is {self.loss} at step {learner.step + 1} (epoch {epoch}), in a batch of the items in rows "
                 f"{rows} of the model's split; lower learning_rate or set clip_gradient (the last checkpoint stays)"
             )
 
-    def on_train_batch_start(self, trainer, learner, batch, index):
-        self.rows = batch["rows"].tolist()
-
     def on_train_batch_end(self, trainer, learner, outputs, batch, index):
         done = learner.step + 1
-        if self.log is not None:
-            self.log.step(done, self.loss, learner.values, self.loader.waited)
+        if self.journal is not None:
+            self.journal.step(done, self.loss, learner.values, self.loader.waited)
         epoch, rest = divmod(done, learner.steps_per_epoch)
         if not rest and epoch in self.snapshots and trainer.is_global_zero:
             self.save(learner.backbone, snapshot(self.folder, epoch))
@@ -124,9 +123,16 @@ class _Keeper(Callback):
             self._checkpoint(trainer, learner, done)
         trainer.should_stop = stop
 
-    def teardown(self, trainer, learner, stage):
-        if getattr(self, "log", None) is not None:
-            self.log.close()
+    def on_train_end(self, trainer, learner):
+        self._close()
+
+    def on_exception(self, trainer, learner, error):
+        self._close()
+
+    def _close(self):
+        if self.journal is not None:
+            self.journal.close()
+            self.journal = None
 
     def _due(self, done):
         """Whether a multiple of checkpoint_every lies among the steps since the weights changed last."""
