@@ -393,7 +393,8 @@ def test_every_architecture_is_tested():
 def test_pixels_are_the_averaged_image_itself(tmp_path):
     """16 x 16 means of 2 x 2 pixels, channel after channel, also after saving."""
     given = images(3, 2, 32, 32)
-    weights.save(build("pixels", 2, 32), tmp_path / "a.safetensors", channels=["a", "b"], normalize="range", kind="dino")
+    pixels = build("pixels", 2, 32)
+    weights.save(pixels, tmp_path / "a.safetensors", channels=["a", "b"], normalize="range", kind="dino")
     backbone, header = weights.load(tmp_path / "a.safetensors")
     means = given.reshape(3, 2, 16, 2, 16, 2).mean(dim=(3, 5)).flatten(1)
     assert header["dim"] == backbone.dim == 512

@@ -39,8 +39,8 @@ def warnings(config):
             found.append(
                 (
                     "caution",
-                    f"{', '.join(asking)} of {name}: the network learned from {model['label']} of the same wells, so that "
-                    "the score says how well it learned them and nothing of new ones.",
+                    f"{', '.join(asking)} of {name}: the network learned from {model['label']} of the same wells, so "
+                    "that the score says how well it learned them and nothing of new ones.",
                 )
             )
     return found

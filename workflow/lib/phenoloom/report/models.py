@@ -83,8 +83,8 @@ def add_scores_by_epoch(gallery, epochs):
             _epochs_figure(shown),
             pd.concat([part for _, part in shown], ignore_index=True),
             "Scores over epochs",
-            "Score of each model after the epochs whose weights were kept, with its interval. The epoch to report is fixed "
-            "before looking: picking the best by a score leaks the labels that it is scored by"
+            "Score of each model after the epochs whose weights were kept, with its interval. The epoch to report is "
+            "fixed before looking: picking the best by a score leaks the labels that it is scored by"
             f"{page_text(number, split)}.",
             group="scores_by_epoch",
             page=number,

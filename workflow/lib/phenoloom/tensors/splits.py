@@ -21,15 +21,15 @@ def split_items(items, layout, options, label, seed, ledger, shuffle=False):
     """(DataFrame with a row per item, sentences that say how it was split).
 
     items: {name of the plate's or sample's files: DataFrame of the Metadata_* of its items}. layout: of the dataset,
-    None where items bring their labels. options: hold_out, share, groups, samples and stratify. label: metadata column of the weak label
-    (None: none). shuffle: labels in random order, as a control.
+    None where items bring their labels. options: hold_out, share, groups, samples and stratify. label: metadata
+    column of the weak label (None: none). shuffle: labels in random order, as a control.
     Columns: `unit` (key of `items`), `row` (number in it, from 0), metadata of the item and its well, Metadata_Split
     and, with a label, Metadata_WeakLabel. Wells that the layout lacks go to the ledger; their items have no labels.
 
     hold_out: none; items, a share of them at random; Well, wells of plates at random; or any metadata column, of which
     whole groups are held out. Of wells and items the same share of each label (of `stratify`, or else the weak one) is;
-    single events are then those that a cell profile with `hold_out: cells` and the same seed holds out. Negative controls stay in training
-    where what wells were treated with is split (compounds, treatments, MoAs), and so do items of no group.
+    single events are then those that a cell profile with `hold_out: cells` and the same seed holds out. Negative controls stay
+    in training where what wells were treated with is split (compounds, treatments, MoAs), and so do items of no group.
     Values are compared as they stand: MoA `a|b` is another group than `a`.
     Raises InputError where there is no item, a column is unknown or one side would be empty.
     """
