@@ -98,7 +98,7 @@ def test_first_all_images_without_labels_then_labelled_ones_only():
     assert all(draw.labels is None for draw in draws[:4])
     assert sorted(np.concatenate([draw.items for draw in draws[:2]])) == list(range(40))
     assert all(draw.labels is not None and (draw.items < 20).all() for draw in draws[4:])
-    assert notes == [("items without a label are in the first, unsupervised epochs only", 20)]
+    assert notes == [("items without a label are in the first, unsupervised epochs only", "image", 20)]
 
 
 def test_one_class_only_is_refused():

@@ -38,8 +38,8 @@ def test_a_label_with_one_image_and_images_without_a_label_are_as_in_dino():
     assert alone.any() and (items[alone] == partners[alone]).all()
     notes = sampling()[1]
     assert notes == [
-        ("weak labels with a single image, trained on as in DINO: d", 1),
-        ("items without a weak label are trained on as in DINO", 5),
+        ("weak labels with a single image, trained on as in DINO: d", "label", 1),
+        ("items without a weak label are trained on as in DINO", "image", 5),
     ]
 
 

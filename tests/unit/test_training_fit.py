@@ -192,6 +192,23 @@ def test_a_loss_that_is_no_number_names_step_epoch_and_items_and_keeps_the_last_
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_weights_that_are_no_numbers_never_become_a_checkpoint(tmp_path, monkeypatch):
+    """A gradient may overflow though the loss is finite."""
+    from phenoloom.models.dino import Distillation
+
+    def spoil(self, step):
+        if step == 4:
+            self.student[0].network.layernorm.weight.grad[0] = torch.inf
+
+    monkeypatch.setattr(Distillation, "before_update", spoil)
+    options = block(train={"checkpoint_every": 1, "clip_gradient": None})
+    with pytest.raises(InputError, match=r"the weights are no numbers any more at step 5 \(epoch 2\)"):
+        trained(tmp_path, options)
+    path, state = checkpoints.find(tmp_path / "checkpoints" / "one")
+    assert state["step"] == 4
+    assert all(values.isfinite().all() for values in load_file(path).values())
+
+
 @pytest.mark.slow
 def test_two_processes_share_a_step_and_come_to_the_same_end(tmp_path):
     """Distributed training on CPUs, of the same batches: what one process does, up to the order of sums."""

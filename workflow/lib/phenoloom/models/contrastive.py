@@ -41,7 +41,7 @@ def sampling(split, rows, block, seed):
         what = "items without a label are in the first, unsupervised epochs only"
     else:
         what = "items without a label have only their own views as positives"
-    return Labelled(rows, codes, block["loss"], seed), [(what, bare)] if bare else []
+    return Labelled(rows, codes, block["loss"], seed), [(what, "image", bare)] if bare else []
 
 
 class Labelled:

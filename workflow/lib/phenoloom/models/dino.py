@@ -21,7 +21,7 @@ def learner(backbone, block, steps_per_epoch, seed):
 
 
 def sampling(split, rows, block, seed):
-    """(draw, notes): how items are drawn (see data.Batches), and [(reason, count), ...] for the ledger."""
+    """(draw, notes): how items are drawn (see data.Batches), and [(reason, unit, count), ...] for the ledger."""
     return EachOnce(rows, seed), []
 
 

@@ -46,8 +46,8 @@ def train(block, items, split, outputs, folder, *, seed, threads, gpus, ledger, 
         batch = batch_size(len(rows), options, ledger)
         steps = options["steps_per_epoch"] or max(1, len(rows) // batch)
         draw, notes = kind.sampling(split, rows, block, seed)
-        for reason, number in notes:
-            ledger.add(reason, severity="flagged", unit="label" if "weak labels" in reason else "image", count=number)
+        for reason, unit, number in notes:
+            ledger.add(reason, severity="flagged", unit=unit, count=number)
         learner = kind.learner(backbone, block, steps, seed)
         operations = card.flops_per_image(learner, len(items.channels))
         print(f"{count(len(rows), 'item')} to learn from, {batch} per step, {steps:,} steps per epoch", flush=True)

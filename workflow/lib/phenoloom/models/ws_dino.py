@@ -30,9 +30,10 @@ def sampling(split, rows, block, seed):
     single = [str(name) for name in names[counts == 1]]
     notes = []
     if single:
-        notes.append((f"weak labels with a single image, trained on as in DINO: {', '.join(single)}", len(single)))
+        reason = f"weak labels with a single image, trained on as in DINO: {', '.join(single)}"
+        notes.append((reason, "label", len(single)))
     if (labels == "").any():
-        notes.append(("items without a weak label are trained on as in DINO", int((labels == "").sum())))
+        notes.append(("items without a weak label are trained on as in DINO", "image", int((labels == "").sum())))
     return EvenPairs(rows, labels, seed), notes
 
 

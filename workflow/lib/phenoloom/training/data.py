@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from phenoloom.training.randomness import key
 
 #: Batches that each reading process holds ready.
-AHEAD = 4
+AHEAD = 2
 
 
 @dataclass(frozen=True)

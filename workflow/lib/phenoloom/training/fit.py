@@ -97,15 +97,7 @@ class _Keeper(Callback):
         loss = trainer.strategy.reduce(loss.detach(), reduce_op="mean")
         self.loss = float(loss) * self.options["accumulate"]
         if not math.isfinite(self.loss):
-            epoch = learner.step // learner.steps_per_epoch + 1
-            drawn = self.loader.batches.rows(learner.step)
-            if trainer.is_global_zero:
-                print(f"rows of the split in the batch of step {learner.step + 1}: {drawn}", flush=True)
-            rows = ", ".join(map(str, drawn[:NAMED])) + (" ..." if len(drawn) > NAMED else "")
-            raise InputError(
-                f"the loss is {self.loss} at step {learner.step + 1} (epoch {epoch}), in a batch of the items in rows "
-                f"{rows} of the model's split; lower learning_rate or set clip_gradient (the last checkpoint stays)"
-            )
+            raise self._diverged(f"the loss is {self.loss}", trainer, learner)
 
     def on_train_batch_end(self, trainer, learner, outputs, batch, index):
         done = learner.step + 1
@@ -139,7 +131,22 @@ class _Keeper(Callback):
         every, accumulate = self.options["checkpoint_every"], self.options["accumulate"]
         return done // every > (done - accumulate) // every
 
+    def _diverged(self, what, trainer, learner):
+        """The error of a training that came to no number, which names its step, epoch and items."""
+        epoch = learner.step // learner.steps_per_epoch + 1
+        drawn = self.loader.batches.rows(learner.step)
+        if trainer.is_global_zero:
+            print(f"rows of the split in the batch of step {learner.step + 1}: {drawn}", flush=True)
+        rows = ", ".join(map(str, drawn[:NAMED])) + (" ..." if len(drawn) > NAMED else "")
+        return InputError(
+            f"{what} at step {learner.step + 1} (epoch {epoch}), in a batch of the items in rows {rows} of the model's "
+            "split; lower learning_rate or set clip_gradient (the last checkpoint stays)"
+        )
+
     def _checkpoint(self, trainer, learner, done):
+        # A finite loss may still have had a gradient that was none.
+        if not all(bool(values.isfinite().all()) for values in learner.parameters()):
+            raise self._diverged("the weights are no numbers any more", trainer, learner)
         if trainer.is_global_zero:
             state = {
                 "step": done,
