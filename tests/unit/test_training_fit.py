@@ -118,14 +118,16 @@ def check_same(folder, undisturbed):
     assert json.loads((folder / "card.json").read_text())["training"]["attempts"] == 2
 
 
-@pytest.mark.parametrize("kind", ["ws_dino", "contrastive"])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_every_kind_goes_on_where_it_was_stopped(kind, accumulate, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "number"),
+    [("ws_dino", 1, signal.SIGINT), ("ws_dino", 2, signal.SIGUSR1), ("contrastive", 1, signal.SIGTERM)],
+)
+def test_every_kind_goes_on_where_it_was_stopped(kind, accumulate, number, tmp_path):
     options = block(kind=kind, train={"accumulate": accumulate, "checkpoint_every": 100}, loss={"separation": 0.1})
     (tmp_path / "one").mkdir()
     expected, _ = trained(tmp_path / "one", options)
     (tmp_path / "two").mkdir()
-    stopped(tmp_path / "two", options, at=4, number=signal.SIGUSR1)
+    stopped(tmp_path / "two", options, at=4, number=number)
     again, _ = trained(tmp_path / "two", options)
     assert weights(again) == weights(expected)
 

@@ -22,8 +22,8 @@ from phenoloom.training import checkpoints
 from phenoloom.training.data import Loader, reading_processes
 from phenoloom.training.logs import Log
 
-#: What Slurm sends before a job's time is over or its node is needed, and what a user may ask it to send earlier.
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+#: What Slurm sends when a job's time is over or its node is needed, what it may be asked to send earlier, and Ctrl-C.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 #: Rows of a batch that an error names.
 NAMED = 20
 
@@ -227,6 +227,10 @@ def _processes(devices, gpus, device, batch):
 def _calculating(threads, device):
     """Torch takes `threads` cores; on CPUs the order of its sums is fixed, and stays so."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    settings = torch.utils.deterministic
+    filled = settings.fill_uninitialized_memory
+    # Nothing here reads memory before it is written, and to fill all of it takes some percent of the time.
+    settings.fill_uninitialized_memory = False
     torch.set_num_threads(threads)
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -235,6 +239,7 @@ def _calculating(threads, device):
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        settings.fill_uninitialized_memory = filled
 
 
 @contextlib.contextmanager
