@@ -28,9 +28,9 @@ def split_items(items, layout, options, label, seed, ledger, shuffle=False):
 
     hold_out: none; items, a share of them at random; Well, wells of plates at random; or any metadata column, of which
     whole groups are held out. Of wells and items the same share of each label (of `stratify`, or else the weak one) is;
-    single events are then those that a cell profile with `hold_out: cells` and the same seed holds out. Negative controls stay
-    in training where what wells were treated with is split (compounds, treatments, MoAs), and so do items of no group.
-    Values are compared as they stand: MoA `a|b` is another group than `a`.
+    single events are then those that a cell profile with `hold_out: cells` and the same seed holds out. Negative
+    controls stay in training where what wells were treated with is split (compounds, treatments, MoAs), and so do items
+    of no group. Values are compared as they stand: MoA `a|b` is another group than `a`.
     Raises InputError where there is no item, a column is unknown or one side would be empty.
     """
     frame = _joined(items, layout, ledger)
