@@ -149,10 +149,10 @@ def build(architecture, n_channels, image_size, options=None):
     """A Backbone with new weights, drawn from PyTorch's global generator.
 
     architecture: vit, dinov2, swin, resnet50, or pixels, which learns nothing. image_size: side in pixels (or height
-    and width, of which the longer counts) at which position embeddings are not interpolated. options: `size` (tiny, small,
-    base, large), `patch`, and `dim`, `depth`, `heads`, which replace those of the size where they are not None. For
-    swin and resnet50, which have four stages, `dim` is that of the last one, `depth` that of the third and `heads` those of
-    the first.
+    and width, of which the longer counts) at which position embeddings are not interpolated. options: `size` (tiny,
+    small, base, large), `patch`, and `dim`, `depth`, `heads`, which replace those of the size where they are not
+    None. For swin and resnet50, which have four stages, `dim` is that of the last one, `depth` that of the third and
+    `heads` those of the first.
     Raises InputError for options that give no network.
     """
     options = {name: value for name, value in (options or {}).items() if value is not None}
