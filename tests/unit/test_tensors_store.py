@@ -183,3 +183,12 @@ def test_a_table_keeps_text_that_is_missing_in_all_of_its_first_rows(tmp_path, m
 def test_the_same_items_give_the_same_bytes(tmp_path):
     one, two = (write(tmp_path / f"{name}.npy", images()) for name in "ab")
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(one, two, strict=True))
+
+
+def test_a_plate_is_brought_to_one_scale_and_its_items_stay_apart(tmp_path):
+    images = np.random.default_rng(5).normal(300, 40, (30, 2, 8, 8)) * np.linspace(1, 2, 30)[:, None, None, None]
+    with TensorWriter(tmp_path / "a.npy", ["x", "y"], (8, 8)) as tensor:
+        tensor.append(images.astype(np.float32), pd.DataFrame({"Metadata_Plate": ["p"] * 30}))
+    items = Items.open([(tmp_path / "a.npy", tmp_path / "a.items.parquet")], normalize="plate")
+    expected = (images - images.mean(axis=(0, 2, 3), keepdims=True)) / images.std(axis=(0, 2, 3), keepdims=True)
+    np.testing.assert_allclose(items.read(np.arange(30)), expected, atol=1e-3)
