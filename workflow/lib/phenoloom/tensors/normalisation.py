@@ -20,10 +20,10 @@ LIMITS = {"percentile": (0.0, 1.0)}
 def line(method, levels, statistics):
     """(factor, shift), float32 (n, C) each: value = factor * stored + shift.
 
-    method: plate, to mean 0 and deviation 1 over all items given, those of a plate or sample, so that differences between
-    its wells stay; image, over each item by itself; percentile, Low to 0 and High to 1 (cut to that range afterwards); range,
-    the lowest pixel to 0 and the highest to 1; none, intensities as they are. levels: largest stored number.
-    statistics: {"Offset", "Scale" and what NEEDS names: (n, C)}; intensity = offset + scale * stored.
+    method: plate, to mean 0 and deviation 1 over all items given, those of a plate or sample, so that differences
+    between its wells stay; image, over each item by itself; percentile, Low to 0 and High to 1 (cut to that range
+    afterwards); range, the lowest pixel to 0 and the highest to 1; none, intensities as they are. levels: largest
+    stored number. statistics: {"Offset", "Scale" and what NEEDS names: (n, C)}; intensity = offset + scale * stored.
     Where an item has nothing to scale by (all its pixels are one value) all its values are 0, but with none.
     """
     if method not in NEEDS:

@@ -161,8 +161,9 @@ class Items:
     def open(cls, files, channels=None, normalize="image", clip=None):
         """Items of the files [(array, items table), ...] one after the other.
 
-        channels: those to read, all by default. normalize: plate, image, percentile, range or none (see normalisation.line).
-        clip: (lowest, highest) value, beyond which normalised pixels are cut. A tensor without items is fine.
+        channels: those to read, all by default. normalize: plate, image, percentile, range or none (see
+        normalisation.line). clip: (lowest, highest) value, beyond which normalised pixels are cut. A tensor without
+        items is fine.
         Raises InputError, naming the file, where one is damaged or differs from the first in channels, size or type.
         """
         if normalize not in NEEDS:
