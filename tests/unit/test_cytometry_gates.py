@@ -239,7 +239,9 @@ def test_gates_of_one_name_are_told_apart_by_their_paths(flowkit, cytometer, tmp
         ),
     )
     small, alive = events[:, 0] < 1e5, events[:, 2] >= 200
-    found = labelled(flowkit, path, fcs, {"Size": ["small/live", "root/big/live"], "One": ["/root/small/live"]})[0]
+    found = labelled(
+        flowkit, path, fcs, {"Size": ["small/live", "root/big/live"], "One": ["/".join(["", "root", "small", "live"])]}
+    )[0]
     assert found["Metadata_Size"] == named(**{"small/live": small & alive, "root/big/live": ~small & alive})
     assert found["Metadata_One"] == named(live=small & alive)
     with pytest.raises(InputError, match="gate 'live' is there as root/small/live and root/big/live; give its path"):
