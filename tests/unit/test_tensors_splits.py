@@ -174,9 +174,9 @@ def test_a_plate_without_items_is_fine_unless_all_are(items, layout):
     ("options", "words"),
     [
         ({"hold_out": "Donor"}, "no column Metadata_Donor"),
-        ({"hold_out": "Plate", "groups": ["X"]}, "no cell has 'X'"),
+        ({"hold_out": "Plate", "groups": ["X"]}, "no item has 'X'"),
         ({"hold_out": "Well", "groups": ["P24"]}, "the well 'P24'"),
-        ({"hold_out": "Batch", "groups": ["batch1", "batch2"]}, "leaves no cell to fit on"),
+        ({"hold_out": "Batch", "groups": ["batch1", "batch2"]}, "leaves no item to fit on"),
         ({"hold_out": "Control", "groups": ["negative"]}, "no cell has 'negative'|only positive"),
         ({"hold_out": "Dataset"}, "of which there is only d"),
         ({"label": "Gene"}, "no column Metadata_Gene"),

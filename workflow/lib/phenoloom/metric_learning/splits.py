@@ -60,29 +60,30 @@ def shuffled(metadata, name, within, seed):
     return result
 
 
-def assigned(metadata, labels, options, seed):
+def assigned(metadata, labels, options, seed, unit="cell"):
     """(split, note): `train`, `test` or `all` for each cell (n,), and a sentence that says how.
 
     hold_out: `none` (all cells; a learned metric then has seen the labels of every cell it is judged on), `cells` (a
     share of the cells, the same of each label) or a metadata column, of which whole groups are held out: those named in
     `groups`, or a share of them drawn by the seed. labels: (n,) text that stratifies, or None.
-    A label with a single cell stays in training. Raises InputError when one side would be empty.
+    A label with a single cell stays in training. unit: what a row is, for sentences. Raises InputError when one side
+    would be empty.
     """
     if options["hold_out"] == "none":
-        note = "transductive: fitted on all cells, so that scores on them do not speak of new cells"
+        note = f"transductive: fitted on all {unit}s, so that scores on them do not speak of new {unit}s"
         return np.full(len(metadata), ALL, dtype=object), note
     rng = stream(seed, "split")
     if options["hold_out"] == "cells":
         held = _held_cells(labels if labels is not None else np.full(len(metadata), ""), options["share"], rng)
-        note = f"{held.sum():,} of {len(held):,} cells held out at random"
+        note = f"{held.sum():,} of {len(held):,} {unit}s held out at random"
     else:
         groups = column(metadata, options["hold_out"])
-        chosen = _held_groups(groups, options, rng)
+        chosen = _held_groups(groups, options, rng, unit)
         held = np.isin(groups, chosen)
-        note = f"held out: {options['hold_out']} {', '.join(chosen)} ({held.sum():,} of {len(held):,} cells)"
+        note = f"held out: {options['hold_out']} {', '.join(chosen)} ({held.sum():,} of {len(held):,} {unit}s)"
     if held.all() or not held.any():
         raise InputError(
-            f"the split by {options['hold_out']} leaves {'no cell to fit on' if held.all() else 'no cell held out'} "
+            f"the split by {options['hold_out']} leaves no {unit} {'to fit on' if held.all() else 'held out'} "
             f"of {len(held):,}; change its share or hold out something else"
         )
     return np.where(held, TEST, TRAIN).astype(object), note
@@ -119,17 +120,19 @@ def _held_cells(labels, share, rng):
     return held
 
 
-def _held_groups(groups, options, rng):
+def _held_groups(groups, options, rng, unit):
     present = sorted(set(groups) - {""})
     where = f"split holds out by {options['hold_out']}"
     if (groups == "").any():
-        raise InputError(f"{where}, but {int((groups == '').sum()):,} cells have none; fill the column in")
+        raise InputError(f"{where}, but {int((groups == '').sum()):,} {unit}s have none; fill the column in")
     if len(present) < 2:
-        raise InputError(f"{where}, of which there is only {present[0] if present else 'none'}; hold out cells instead")
+        raise InputError(
+            f"{where}, of which there is only {present[0] if present else 'none'}; hold out {unit}s instead"
+        )
     wanted = [str(name) for name in options["groups"]]
     unknown = [name for name in wanted if name not in present]
     if unknown:
-        raise InputError(f"{where}, but no cell has {unknown[0]!r}; there are {', '.join(present[:20])}")
+        raise InputError(f"{where}, but no {unit} has {unknown[0]!r}; there are {', '.join(present[:20])}")
     if wanted:
         return sorted(wanted)
     size = min(max(1, round(options["share"] * len(present))), len(present) - 1)

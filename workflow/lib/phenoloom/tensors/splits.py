@@ -98,7 +98,7 @@ def _sides(frame, options, labels, seed):
     if not candidates.any():
         raise InputError(f"the split holds out by {hold_out}, which no item has but negative controls; choose another")
     sides = np.full(len(frame), TRAIN, dtype=object)
-    sides[candidates] = assigned(frame[candidates], None, options, seed)[0]
+    sides[candidates] = assigned(frame[candidates], None, options, seed, "item")[0]
     held = sorted(set(groups[sides == TEST]))
     shown = ", ".join(held[:SHOWN]) + (f" and {len(held) - SHOWN:,} more" if len(held) > SHOWN else "")
     note = f"held out by {hold_out}: {shown} ({_share(sides)})"
@@ -120,7 +120,7 @@ def _only_chosen(frame, query):
 
 def _at_random(rows, labels, options, seed):
     """Train or test for each row, the same share of each label."""
-    return assigned(rows, labels, {**options, "hold_out": "cells"}, seed)[0]
+    return assigned(rows, labels, {**options, "hold_out": "cells"}, seed, "item")[0]
 
 
 def _by_well(frame, labels, options, seed):
