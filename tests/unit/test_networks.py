@@ -387,7 +387,7 @@ def test_an_adopted_network_has_a_header_and_a_card(tmp_path):
 
 
 def test_every_architecture_is_tested():
-    assert {name.replace("50", "") for name in TINY} == set(ARCHITECTURES)
+    assert {name.replace("50", "") for name in TINY} == set(ARCHITECTURES) - {"pixels"}  # which has nothing to learn
 
 
 def test_pixels_are_the_averaged_image_itself(tmp_path):

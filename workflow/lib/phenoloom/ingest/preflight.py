@@ -72,7 +72,7 @@ def preflight(config, threads=4):
                 images = _simulated(block)
             findings += _rate(dataset, block, folder)
             jobs = _jobs(dataset, images, folder, config)
-            estimates.append(_estimate(block, images, folder, jobs))
+            estimates.append(_estimate(block, images, folder, jobs, _units_of_models(config, dataset, images)))
         except InputError as error:
             findings.append(Finding("error", dataset, str(error)))
     try:
@@ -381,8 +381,11 @@ def _simulated(block):
     return Images(sites, number, (options.get("width", 512), options.get("height", 512)), [], 0)
 
 
-def _estimate(block, images, folder, jobs):
-    """Estimate of one dataset, rough: by the shipped rates only. folder: its results. jobs: {rule: number}."""
+def _estimate(block, images, folder, jobs, more):
+    """Estimate of one dataset, rough: by the shipped rates only.
+
+    folder: its results. jobs: {rule: number}. more: {unit: number} besides those of images.
+    """
     from phenoloom.cellprofiler import batches
 
     pipeline = (block.get("features") or {}).get("cellprofiler")
@@ -396,6 +399,7 @@ def _estimate(block, images, folder, jobs):
         "well": sum(len({well for well, _ in places}) for places in images.sites.values()),
         "plate": len(images.sites),
     }
+    units |= more
     if pipeline:
         units["pipeline second"] = sites * batches.seconds_per_site(pipeline, folder)
     return _cost(jobs, units)._replace(sites=sites, images=images.number, read_gb=images.size / 1e9)
@@ -462,15 +466,15 @@ def _jobs_of_models(config, dataset, units):
     if not models:
         return {}
     trained = [block for block in models if block["kind"] != "pretrained"]
-    channels = config["datasets"][dataset]["channels"]
     stored = {block["tensor"]: config["datasets"][dataset]["tensors"][block["tensor"]] for block in models}
-    networks = sum(
-        len(block["channels"] or stored[block["tensor"]]["channels"] or channels) if block["per_channel"] else 1
-        for block in trained
-    )
+    networks = sum(_networks(config, block) for block in trained)
     taken_over = len(models) - len(trained)
+    kinds = Counter(
+        "tensor_events" if config["datasets"][dataset].get("samples") else f"tensor_{tensor['items']}"
+        for tensor in stored.values()
+    )
     return {
-        "tensor": units * len(stored),
+        **{kind: units * number for kind, number in kinds.items()},
         "split": len(trained),
         "train": networks,
         "adopt": taken_over,
@@ -478,6 +482,41 @@ def _jobs_of_models(config, dataset, units):
         "figure_training": bool(trained),
         "figure_attention": networks + taken_over,
     }
+
+
+def _channels_of_model(config, block):
+    """Number of channels that a model sees."""
+    dataset = config["datasets"][block["dataset"]]
+    return len(block["channels"] or dataset["tensors"][block["tensor"]]["channels"] or dataset["channels"])
+
+
+def _networks(config, block):
+    """Number of networks of a model."""
+    return _channels_of_model(config, block) if block.get("per_channel") else 1
+
+
+def _units_of_models(config, dataset, images):
+    """{unit of work: number} of the models of a dataset of wells, all their jobs together."""
+    # The cost of networks belongs to the plan of a run, which comes last; both go by the same one.
+    from phenoloom.planning import operations
+
+    units = Counter()
+    for block in (config.get("models") or {}).values():
+        if block["dataset"] != dataset:
+            continue
+        tensor = config["datasets"][dataset]["tensors"][block["tensor"]]
+        items = operations.items_per_site(config["datasets"][dataset], tensor, images.shape) * sum(
+            map(len, images.sites.values())
+        )
+        size, made = tensor["size"] or operations.SIZE, 1 + len(block.get("snapshots", []))
+        units["item"] += made * items
+        units["model"] += _networks(config, block)
+        units["embedding teraflop"] += (
+            made * items * operations.embedding(block, size, _channels_of_model(config, block))
+        )
+        if block["kind"] != "pretrained":
+            units["training teraflop"] += _networks(config, block) * items * operations.training(block)
+    return units
 
 
 def _learned(config, dataset):

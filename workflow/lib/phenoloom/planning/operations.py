@@ -11,6 +11,17 @@ SIZE = (224, 224)
 
 TERA = 1e12
 
+#: Cells of a megapixel, before they are found; some 120 of 20x, some 40 of 40x magnification.
+CELLS_PER_MEGAPIXEL = 80
+
+
+def items_per_site(dataset, tensor, shape):
+    """Items that a site gives, before cells are found. dataset, tensor: config blocks. shape: (H, W) of an image."""
+    if tensor["items"] == "fields":
+        return 1
+    height, width = shape or (1080, 1080)
+    return (dataset.get("simulate") or {}).get("cells") or CELLS_PER_MEGAPIXEL * height * width / 1e6
+
 
 def forward(network, size):
     """Operations (multiplications and additions) of one image (height, width) through a network block of the config."""

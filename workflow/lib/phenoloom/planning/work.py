@@ -13,9 +13,6 @@ from phenoloom.ingest import geometry, layouts
 from phenoloom.metric_learning.chain import parse
 from phenoloom.planning import operations
 
-#: Cells of a megapixel, before they are found; some 120 of 20x, some 40 of 40x magnification.
-CELLS_PER_MEGAPIXEL = 80
-
 
 class Rule(NamedTuple):
     """Stage of a rule, and the units that its time and what it writes grow with."""
@@ -285,8 +282,7 @@ class Work:
         if dataset in self.study.event_datasets():
             return self.study.n_events(dataset, unit)
         block = self.study.dataset(dataset)
-        cells = (block.get("simulate") or {}).get("cells") or CELLS_PER_MEGAPIXEL * self.study.megapixels(dataset)
-        per_site = 1 if block["tensors"][tensor]["items"] == "fields" else cells
+        per_site = operations.items_per_site(block, block["tensors"][tensor], self.study.image_shape(dataset))
         return per_site * self.study.n_sites(dataset, unit)
 
     def _training(self, job):
