@@ -81,12 +81,17 @@ def config():
     }
 
 
-def make(folder):
-    """Write checkout, images, tables and config into a folder; two plates of four wells, two batches each."""
+def checkout(folder):
+    """Copy what a run needs of the checkout into a folder, which is made if need be."""
     for name in ("workflow", "resources", "profiles", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "README.md"):
         shutil.copy2(ROOT / name, folder / name)
+
+
+def make(folder):
+    """Write checkout, images, tables and config into a folder; two plates of four wells, two batches each."""
+    checkout(folder)
     for plate in (*PLATES, LATER):
         images = folder / "images" / plate
         images.mkdir(parents=True)

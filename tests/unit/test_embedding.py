@@ -259,7 +259,7 @@ def test_the_scripts_adopt_a_network_and_embed_a_stored_tensor(tmp_path):
             "weights": [made["weights"]],
         },
         output={name: made[name] for name in ("table", "images", "ledger")},
-        params={"block": {"embed": WHOLE}, "model": "m", "unit": "P~201", "channels": CHANNELS},
+        params={"options": WHOLE, "model": "m", "unit": "P~201", "channels": CHANNELS},
         wildcards={"dataset": "d", "level": "cells"},
     )
     table = pd.read_parquet(made["table"])

@@ -82,11 +82,7 @@ def read(folder, path):
 def study(tmp_path_factory):
     """The study after a whole run, in a checkout of its own, and what the run printed."""
     folder = tmp_path_factory.mktemp("sorter") / "work"
-    folder.mkdir()
-    for name in ("workflow", "resources", "profiles", "docs"):
-        shutil.copytree(finished_study.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "README.md"):
-        shutil.copy2(finished_study.ROOT / name, folder / name)
+    finished_study.checkout(folder)
     lines = ["sample\tbatch\timages\tfcs\tevents"]
     for number, (sample, batch) in enumerate(BATCHES.items()):
         name = f"run{batch}"

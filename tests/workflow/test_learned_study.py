@@ -85,11 +85,7 @@ def read(folder, path):
 def study(tmp_path_factory):
     """The study after a whole run, in a checkout of its own."""
     folder = tmp_path_factory.mktemp("learned") / "work"
-    folder.mkdir()
-    for name in ("workflow", "resources", "profiles", "docs"):
-        shutil.copytree(finished_study.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "README.md"):
-        shutil.copy2(finished_study.ROOT / name, folder / name)
+    finished_study.checkout(folder)
     write_config(folder, config())
     finished_study.command(folder, "phenoloom", "run", CONFIG, "all", "--cores", "2")
     return folder

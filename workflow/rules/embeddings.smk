@@ -29,7 +29,7 @@ rule embed:
         mem_mb=memory(3000),
         gpu=1,
     params:
-        block=embedding_block,
+        options=embedding_options,
         model=lambda wildcards: wildcards.representation,
         unit=lambda wildcards: wildcards.plate,
         channels=lambda wildcards: study.model_channels(study.model_of(wildcards.representation)[0]),

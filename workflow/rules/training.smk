@@ -93,7 +93,6 @@ for trained_model in filter(study.trained, study.models()):
         params:
             block=training_block(trained_model),
             channels=lambda wildcards, model=trained_model: channels_of_part(model, wildcards.part),
-            part=lambda wildcards: wildcards.part,
             seed=config["seed"],
             code=code_of("train", "torch", [f"phenoloom.models.{study.model(trained_model)['kind']}"]),
         script:

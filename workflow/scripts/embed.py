@@ -18,7 +18,7 @@ def main(snakemake):
             items,
             split_of_unit(split, options.unit, len(items)),
             parts,
-            options.block["embed"],
+            options.options,
             (made.table, made.images),
             options.model,
             snakemake.wildcards.level,

@@ -27,7 +27,7 @@ def weights_of_representation(wildcards):
     return [f"<results>/{wildcards.dataset}/models/{model}/{part}/{file}" for part in study.parts(model)]
 
 
-def embedding_block(wildcards):
-    """Options of a model that change its embeddings and not its weights."""
+def embedding_options(wildcards):
+    """Options of a model that change its embeddings and not its weights: how it normalises stands in these."""
     block = study.model(study.model_of(wildcards.representation)[0])
-    return {name: block[name] for name in ("normalize", "embed")}
+    return block["embed"]

@@ -140,11 +140,11 @@ def logs_of_training(wildcards):
 
 #: {representation: (model, epoch)} of the models with snapshots, their ends among them.
 representations_by_epoch = {
-    name: study.model_of(name)[:1]
-    + (study.model_of(name)[1] or study.model(study.model_of(name)[0])["train"]["epochs"],)
+    name: (model, epoch or study.model(model)["train"]["epochs"])
     for dataset in study.datasets()
     for name in study.learned(dataset)
-    if study.model(study.model_of(name)[0]).get("snapshots")
+    for model, epoch in [study.model_of(name)]
+    if study.model(model).get("snapshots")
 }
 
 #: (dataset, model, part) of every network.

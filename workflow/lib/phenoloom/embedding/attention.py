@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from phenoloom.embedding.parts import load_parts
-from phenoloom.embedding.views import centre_crops
+from phenoloom.embedding.views import centre_crops, resized
 from phenoloom.metric_learning.splits import stream
 from phenoloom.networks.attention import attention_maps, on_pixels
 
@@ -47,8 +47,9 @@ def look(weights, items, chosen, options):
     (part,) = load_parts([weights])
     if part.backbone.architecture not in WITH_TOKEN:
         return None
-    images = items.read(chosen)
+    images = torch.from_numpy(items.read(chosen))
     if options["views"] == "centre_crops":
-        images = centre_crops(torch.from_numpy(images), options["crop"], options["grid"])[:, 0].numpy()
+        images = centre_crops(images, options["crop"], options["grid"])[:, 0]
+    images = resized(images, options["size"] if options["views"] == "whole" else None).numpy()
     maps = np.concatenate([attention_maps(part.backbone, image[None]) for image in images])
     return images, on_pixels(maps, part.backbone.patch, images.shape[2:])

@@ -7,6 +7,7 @@ import pandas as pd
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import METADATA, feature_columns
+from phenoloom.profiles.annotation import plain_text, treatments
 from phenoloom.profiles.queries import select
 
 #: Stands between several labels, or several batches, of one unit.
@@ -96,30 +97,12 @@ def text(table, name):
     """
     column = name if name.startswith(METADATA) else METADATA + name
     if column == "Metadata_Treatment" and column not in table:
-        return _treatments(table)
+        text(table, "Perturbation")  # says what is missing
+        return treatments(table)
     if column not in table:
         known = ", ".join(item.removeprefix(METADATA) for item in table.columns if item.startswith(METADATA))
         raise InputError(f"the profile has no metadata column {column}; it has {known}")
-    return _as_text(table[column])
-
-
-def _as_text(column):
-    if pd.api.types.is_float_dtype(column):
-        return np.array(["" if pd.isna(value) else f"{value:.12g}" for value in column], dtype=object)
-    return np.array(["" if pd.isna(value) else str(value).strip() for value in column], dtype=object)
-
-
-def _treatments(table):
-    perturbation = text(table, "Perturbation")
-    parts = [perturbation]
-    if "Metadata_Concentration" in table:
-        unit = text(table, "Unit") if "Metadata_Unit" in table else np.full(len(table), "", dtype=object)
-        concentration = text(table, "Concentration")
-        parts.append(
-            [f"{value} {one}".strip() if value else "" for value, one in zip(concentration, unit, strict=True)]
-        )
-    names = [" @ ".join(filter(None, row)) if row[0] else "" for row in zip(*parts, strict=True)]
-    return np.array(names, dtype=object)
+    return plain_text(table[column])
 
 
 def codes(table, names):

@@ -49,10 +49,12 @@ def training(block):
 def embedding(block, size, channels):
     """Teraflop to embed one item (height, width) by all networks of a model.
 
-    A network that was taken over is counted as a ViT-S/16: what it is stands in its weights.
+    A network that was taken over is counted by its block's defaults, a ViT-S/16: what it is stands in its weights.
     """
-    network = block.get("network") or {"architecture": "vit", "size": "small", "patch": 16, "dim": None, "depth": None}
-    crops = block["embed"]["grid"] ** 2 if block["embed"]["views"] == "centre_crops" else 1
-    seen = (block["embed"]["crop"],) * 2 if crops > 1 else size
+    options, crops = block["embed"], 1
+    if options["views"] == "centre_crops":
+        size, crops = (options["crop"],) * 2, options["grid"] ** 2
+    elif options["size"]:
+        size = (options["size"],) * 2
     alone = block.get("per_channel") or block["adapt"] == "rgb"
-    return crops * (channels if alone else 1) * forward(network, seen) / TERA
+    return crops * (channels if alone else 1) * forward(block["network"], size) / TERA

@@ -50,6 +50,28 @@ def as_text(values):
     return text.where(values.notna(), "").str.strip().astype(object)
 
 
+def plain_text(column):
+    """Array of stripped text of a column; missing values are "", floats have 12 digits at most."""
+    if pd.api.types.is_float_dtype(column):
+        return np.array(["" if pd.isna(value) else f"{value:.12g}" for value in column], dtype=object)
+    return np.array(["" if pd.isna(value) else str(value).strip() for value in column], dtype=object)
+
+
+def treatments(table):
+    """Array of text: perturbation with concentration and unit, `taxol @ 3 µM`; "" without a perturbation."""
+
+    def words(name):
+        column = f"Metadata_{name}"
+        return plain_text(table[column]) if column in table else np.full(len(table), "", dtype=object)
+
+    parts = zip(*map(words, ("Perturbation", "Concentration", "Unit")), strict=True)
+    names = [
+        " @ ".join(filter(None, (perturbation, f"{dose} {unit}".strip() if dose else ""))) if perturbation else ""
+        for perturbation, dose, unit in parts
+    ]
+    return np.array(names, dtype=object)
+
+
 def canonical_well(name):
     """The well's name as A01, None when it is no well."""
     try:

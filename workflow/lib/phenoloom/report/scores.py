@@ -54,39 +54,50 @@ def add_overview(gallery, table):
 
 
 def _forest(rows):
-    names = [f"{shorten(row.evaluation, 24)}: {shorten(row.label or row.metric, 30)}" for row in rows.itertuples()]
     sources = [shorten("/".join([row.dataset, row.representation, row.profile]), 36) for row in rows.itertuples()]
     with style.look():
-        figure = style.new_figure(style.WIDTH, 0.8 + 0.3 * len(rows))
-        axis = figure.subplots()
-        colours = {source: colour for source, colour, _ in style.categories(sources)}
-        for line, row in enumerate(rows.itertuples()):
-            colour = colours.get(sources[line], style.MUTED)
-            if np.isfinite(row.low) and np.isfinite(row.high):
-                axis.plot(
-                    [row.low, row.high], [line, line], color=colour, linewidth=2.6, alpha=0.35, solid_capstyle="butt"
-                )
-            if np.isfinite(row.null):
-                axis.plot([row.null], [line], "|", color=style.INK, markersize=11, markeredgewidth=1.3)
-            axis.plot([row.value], [line], "o", color=colour, markersize=6)
-            axis.text(
-                1.03,
-                line,
-                f"{row.value:.3f}   n = {int(row.n):,}" if np.isfinite(row.n) else f"{row.value:.3f}",
-                fontsize=7.5,
-                va="center",
-                color=style.MUTED,
-            )
-        axis.set_yticks(range(len(rows)), names)
-        axis.set_ylim(len(rows) - 0.4, -0.6)
+        figure, axis, colours = _dots(rows, "value", sources, "{:.3f}")
+        for line, null in enumerate(rows["null"].astype(float)):
+            if np.isfinite(null):
+                axis.plot([null], [line], "|", color=style.INK, markersize=11, markeredgewidth=1.3)
         axis.set_xlim(min(-0.02, rows["low"].min()), 1.02)
-        axis.grid(axis="both")
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0, labelcolor=style.INK)
         handles = [Line2D([], [], marker="|", linestyle="", color=style.INK, markersize=10, label="shuffled labels")]
-        handles += [Line2D([], [], marker="o", color=colour, label=source) for source, colour in colours.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
+        _name_colours(figure, colours, handles, 4)
     return figure
+
+
+def _dots(rows, column, sources, form):
+    """(figure, axis, {source: colour}): a line per row with its value, interval and, at the right, value and n."""
+    labels = rows["label"].where(rows["label"].astype(bool), rows["metric"])
+    names = [f"{shorten(one, 24)}: {shorten(two, 30)}" for one, two in zip(rows["evaluation"], labels, strict=True)]
+    figure = style.new_figure(style.WIDTH, 0.8 + 0.3 * len(rows))
+    axis = figure.subplots()
+    colours = {source: colour for source, colour, _ in style.categories(sources)}
+    numbers = rows[[column, "low", "high", "n"]].astype(float).itertuples(index=False, name=None)
+    for line, (value, low, high, n) in enumerate(numbers):
+        colour = colours.get(sources[line], style.MUTED)
+        if np.isfinite(low) and np.isfinite(high):
+            axis.plot([low, high], [line, line], color=colour, linewidth=2.6, alpha=0.35, solid_capstyle="butt")
+        axis.plot([value], [line], "o", color=colour, markersize=6)
+        axis.annotate(
+            form.format(value) + (f"   n = {int(n):,}" if np.isfinite(n) else ""),
+            (1.01, line),
+            xycoords=("axes fraction", "data"),
+            fontsize=7.5,
+            va="center",
+            color=style.MUTED,
+        )
+    axis.set_yticks(range(len(rows)), names)
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.grid(axis="both")
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0, labelcolor=style.INK)
+    return figure, axis, colours
+
+
+def _name_colours(figure, colours, handles, columns):
+    handles = handles + [Line2D([], [], marker="o", color=colour, label=source) for source, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(columns, len(handles)))
 
 
 def add_differences(gallery, table):
@@ -121,38 +132,14 @@ def add_differences(gallery, table):
 
 
 def _differences(rows):
-    names = [f"{shorten(row.evaluation, 24)}: {shorten(row.label, 30)}" for row in rows.itertuples()]
     sources = [shorten(f"{row.representation}/{row.profile}", 36) for row in rows.itertuples()]
     with style.look():
-        figure = style.new_figure(style.WIDTH, 0.8 + 0.3 * len(rows))
-        axis = figure.subplots()
-        colours = {source: colour for source, colour, _ in style.categories(sources)}
-        for line, row in enumerate(rows.itertuples()):
-            colour = colours.get(sources[line], style.MUTED)
-            if np.isfinite(row.low) and np.isfinite(row.high):
-                axis.plot(
-                    [row.low, row.high], [line, line], color=colour, linewidth=2.6, alpha=0.35, solid_capstyle="butt"
-                )
-            axis.plot([row.difference], [line], "o", color=colour, markersize=6)
-            axis.annotate(
-                f"{row.difference:+.3f}   n = {int(row.n):,}",
-                (1.03, line),
-                xycoords=("axes fraction", "data"),
-                fontsize=7.5,
-                va="center",
-                color=style.MUTED,
-            )
+        figure, axis, colours = _dots(rows, "difference", sources, "{:+.3f}")
         axis.axvline(0, color=style.INK, linewidth=0.9)
-        axis.set_yticks(range(len(rows)), names)
-        axis.set_ylim(len(rows) - 0.4, -0.6)
         reach = max(0.05, 1.08 * np.nanmax(np.abs(rows[["difference", "low", "high"]].to_numpy(float))))
         axis.set_xlim(-reach, reach)
         axis.set_xlabel("difference of the score")
-        axis.grid(axis="both")
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0, labelcolor=style.INK)
-        handles = [Line2D([], [], marker="o", color=colour, label=source) for source, colour in colours.items()]
-        figure.legend(handles=handles, loc="outside upper left", ncols=min(3, len(handles)))
+        _name_colours(figure, colours, [], 3)
     return figure
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from phenoloom.core.errors import InputError
 from phenoloom.core.words import count
 from phenoloom.metric_learning.splits import ALL, SPLIT, TEST, TRAIN, assigned, column, column_name, shuffled
-from phenoloom.profiles.annotation import KEYS, annotate, as_text
+from phenoloom.profiles.annotation import KEYS, annotate, treatments
 from phenoloom.profiles.queries import select
 
 LABEL = "Metadata_WeakLabel"
@@ -69,14 +69,6 @@ def _joined(items, layout, ledger):
     if TREATMENT not in frame:
         frame[TREATMENT] = treatments(frame)
     return frame
-
-
-def treatments(frame):
-    """Perturbation with its concentration and unit, as evaluations name it; "" without a perturbation."""
-    number = frame["Metadata_Concentration"].map(lambda value: "" if pd.isna(value) else f"{value:.12g}")
-    dose = (number + " " + frame["Metadata_Unit"]).str.strip().where(number != "", "")
-    perturbation = as_text(frame["Metadata_Perturbation"])
-    return perturbation.where((perturbation == "") | (dose == ""), perturbation + " @ " + dose)
 
 
 def _sides(frame, options, labels, seed):
