@@ -59,6 +59,7 @@ COMMON = {
         "n_local": 8,
         "local_size": 96,
         "local_scale": [0.05, 0.4],
+        "aspect": 4 / 3,
         "flips": True,
         "rotate": False,
         "brightness": 0,

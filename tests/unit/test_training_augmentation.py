@@ -7,8 +7,8 @@ import torch
 from phenoloom.training.augmentation import Views
 from phenoloom.training.randomness import key
 
-PLAIN = {"flips": False, "rotate": False, "brightness": 0, "contrast": 0, "blur": 0, "noise": 0}
-ALL = {"flips": True, "rotate": True, "brightness": 0.3, "contrast": 0.3, "blur": 1.0, "noise": 0.2}
+PLAIN = {"aspect": 4 / 3, "flips": False, "rotate": False, "brightness": 0, "contrast": 0, "blur": 0, "noise": 0}
+ALL = {"aspect": 4 / 3, "flips": True, "rotate": True, "brightness": 0.3, "contrast": 0.3, "blur": 1.0, "noise": 0.2}
 
 
 def images(n=6, channels=3, height=32, width=40, seed=0):
@@ -59,6 +59,13 @@ def test_crops_lie_inside_and_cover_the_asked_share_of_the_image():
     assert (wide / high).min() > 0.73 and (wide / high).max() < 1.36
     # Positions are spread over all that there is room for.
     assert x[:, 0, 0].min() < 3 and x[:, 0, -1].max() > 56
+
+
+def test_with_an_aspect_of_1_and_one_scale_a_view_only_moves():
+    view = Views(50, 24, (0.16, 0.16), {**PLAIN, "aspect": 1}, 0)
+    x, y = view(ramps(60, 60), keys(1)).unbind(dim=1)
+    for steps in (x.diff(dim=2), y.diff(dim=1)):
+        torch.testing.assert_close(steps, torch.ones_like(steps), rtol=0, atol=1e-4)
 
 
 def test_quarter_turns_and_flips_give_the_eight_ways_to_lay_a_square():

@@ -41,6 +41,7 @@ BLOCK = {
         "n_local": 2,
         "local_size": 8,
         "local_scale": [0.1, 0.4],
+        "aspect": 4 / 3,
         "flips": True,
         "rotate": True,
         "brightness": 0.1,

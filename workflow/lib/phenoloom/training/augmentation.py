@@ -8,9 +8,6 @@ from torch.nn import functional
 
 from phenoloom.training.randomness import key, normal, uniform
 
-#: Sides of a crop are to each other as 3:4 to 4:3, as in the crops of Inception and DINO.
-ASPECT = math.log(4 / 3)
-
 #: What a view's random numbers are for, in their order.
 _CROP, _FLIP, _TURN = slice(0, 4), slice(4, 6), 6
 
@@ -19,7 +16,7 @@ class Views:
     """Random views of one size, all of a batch at once.
 
     count: views per image. size: their side in pixels. scale: (least, largest) share of the image that a view covers.
-    options: `flips`, `rotate`, `brightness`, `contrast`, `blur`, `noise` of the config. role: a number that sets these
+    options: `aspect`, `flips`, `rotate`, `brightness`, `contrast`, `blur`, `noise` of the config. role: a number that sets these
     views apart from others of the same keys.
     """
 
@@ -60,7 +57,7 @@ class Views:
         """(n, count, size, size, 2): where in the image, from -1 to 1, each pixel of each view lies."""
         area, aspect, right, down = numbers[..., _CROP].unbind(-1)
         area = (self.scale[0] + area * (self.scale[1] - self.scale[0])) * height * width
-        aspect = torch.exp((2 * aspect - 1) * ASPECT)
+        aspect = torch.exp((2 * aspect - 1) * math.log(self.options["aspect"]))
         # Shares of the image's sides; a crop that would be longer than a side is cut off there.
         wide = (torch.sqrt(area * aspect) / width).clamp(max=1)
         high = (torch.sqrt(area / aspect) / height).clamp(max=1)
