@@ -18,8 +18,8 @@ from phenoloom.report import anndata_file
 from phenoloom.report.anndata_file import feature_rows, read_maps, write_anndata
 from phenoloom.report.chains import chain_of
 
-MAP_AND_CLUSTERS = anndata_file.map_and_clusters
-OPTIONS = {"label": "Label", "max_cells": 1000, "neighbors": 10, "min_dist": 0.5, "resolution": 1.0}
+MAPS_AND_CLUSTERS = anndata_file.maps_and_clusters
+OPTIONS = {"label": "Label", "max_cells": 1000, "neighbors": 10, "min_dist": 0.5, "resolution": 1.0, "perplexity": None}
 SCALE, PCA = {"scale": {"method": "standard"}}, {"pca": {"n": 3}}
 CHAINS = {
     "none": [{"split": {"hold_out": "cells"}}, SCALE, PCA],
@@ -60,14 +60,17 @@ def study(folder, missing=()):
 
 
 def stand_in(values, options, seed):
-    """Map and clusters without UMAP, whose threads a test that sets their number would find running."""
-    return np.ascontiguousarray(values[:, :2]), (values[:, 0] > 0).astype(int).astype(str).astype(object)
+    """Maps and clusters without UMAP, whose threads a test that sets their number would find running."""
+    maps = {"umap": np.ascontiguousarray(values[:, :2])}
+    if options["perplexity"] is not None:
+        maps["tsne"] = -maps["umap"]
+    return maps, (values[:, 0] > 0).astype(int).astype(str).astype(object)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def without_umap():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(anndata_file, "map_and_clusters", stand_in)
+        patch.setattr(anndata_file, "maps_and_clusters", stand_in)
         yield
 
 
@@ -150,7 +153,7 @@ def test_the_origin_is_kept_and_maps_are_read_back(made):
     path, found, _, _ = made
     assert json.loads(found.uns["phenoloom"]["origin"]) == {"rule": "anndata"}
     obs, maps, rows, notes = read_maps(path)
-    assert len(obs) == len(rows) == len(maps["none"]) == 74 and 4 not in rows
+    assert len(obs) == len(rows) == len(maps["umap"]["none"]) == 74 and 4 not in rows
     assert notes["seed"] == 1 and list(notes["profiles"]) == list(CHAINS)
     np.testing.assert_array_equal(feature_rows(path, rows[5:30], block=7).to_numpy(), found.X[rows[5:30]])
 
@@ -176,8 +179,17 @@ def test_few_cells_and_no_profile_give_a_file_too(tmp_path):
     write_table(tmp_path / "few.parquet", cells("one", 3, 0))
     write_anndata(tmp_path / "c.h5ad", [tmp_path / "few.parquet"], {}, [], OPTIONS, 1)
     assert anndata.read_h5ad(tmp_path / "c.h5ad").shape == (3, 5)
-    xy, clusters = MAP_AND_CLUSTERS(np.ones((3, 2), np.float32), OPTIONS, 1)
-    assert np.isnan(xy).all() and set(clusters) == {""}
+    maps, clusters = MAPS_AND_CLUSTERS(np.ones((3, 2), np.float32), OPTIONS, 1)
+    assert list(maps) == ["umap"] and np.isnan(maps["umap"]).all() and set(clusters) == {""}
+
+
+def test_a_t_sne_stands_beside_the_umap_if_asked_for(tmp_path):
+    tables, profiles, _ = study(tmp_path)
+    write_anndata(tmp_path / "c.h5ad", tables, profiles, ["BF", "DNA"], {**OPTIONS, "perplexity": 10}, 1)
+    _, maps, rows, _ = read_maps(tmp_path / "c.h5ad")
+    assert list(maps) == ["umap", "tsne"] and list(maps["tsne"]) == list(CHAINS)
+    whole = anndata.read_h5ad(tmp_path / "c.h5ad")
+    np.testing.assert_array_equal(whole.obsm["X_tsne_none"][rows], maps["tsne"]["none"])
 
 
 def test_odd_names_of_metadata_are_survived(tmp_path):

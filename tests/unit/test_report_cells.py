@@ -79,9 +79,22 @@ def test_maps_hold_every_cell_of_every_profile_with_its_own_colour(gallery, maps
     assert (gallery.folder / "maps_by_label_1.svg").stat().st_size < 1_000_000
 
 
+def test_a_t_sne_has_figures_of_its_own(gallery, maps):
+    obs, xy = maps
+    turned = {name: points[:, ::-1] for name, points in xy["umap"].items()}
+    figures.add_maps(gallery, obs, {**xy, "tsne": turned}, OF, "Label", "d/classical")
+    names = ["maps_by_label_1", "tsne_by_label_1", "maps_by_leiden_1", "tsne_by_leiden_1"]
+    assert [entry.name for entry in gallery.entries] == names
+    assert gallery.entries[1].caption.startswith("t-SNE") and gallery.entries[1].title.endswith("t-SNE")
+    one, other = (pd.read_parquet(gallery.folder / f"{name}.parquet") for name in names[:2])
+    assert one["X"].tolist() == other["Y"].tolist()
+
+
 def test_without_labels_or_maps_it_is_said(gallery, maps):
     obs, xy = maps
-    figures.add_maps(gallery, obs.drop(columns="Label"), {"none": xy["none"]}, {"none": OF["none"]}, "Label", "t")
+    figures.add_maps(
+        gallery, obs.drop(columns="Label"), {"umap": {"none": xy["umap"]["none"]}}, {"none": OF["none"]}, "Label", "t"
+    )
     figures.add_maps(gallery, obs, {}, {}, "Label", "t")
     assert [entry.name for entry in gallery.entries] == ["maps_by_leiden_1"]
     assert "no sample has such a column" in gallery.notes[0] and "nothing to show" in gallery.notes[1]

@@ -159,21 +159,33 @@ def test_features_in_different_units_are_brought_to_one(gallery):
 
 
 @pytest.mark.slow
-def test_umap_is_the_same_each_time_and_parts_what_is_apart():
+def test_maps_are_the_same_each_time_and_part_what_is_apart():
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(size=(30, 60)) - 6, rng.normal(size=(30, 60)) + 6])
     first, second = embedding.embed(values, 3), embedding.embed(values, 3)
-    assert np.array_equal(first.xy, second.xy)
-    distances = np.linalg.norm(first.xy[:, None] - first.xy[None], axis=2) + np.diag(np.full(60, np.inf))
-    assert ((distances.argmin(axis=1) < 30) == (np.arange(60) < 30)).all()
-    assert "first reduced to 50 principal components" in first.method
+    assert [one.axis for one in first] == ["UMAP", "t-SNE"]
+    for one, again in zip(first, second, strict=True):
+        assert np.array_equal(one.xy, again.xy)
+        distances = np.linalg.norm(one.xy[:, None] - one.xy[None], axis=2) + np.diag(np.full(60, np.inf))
+        assert ((distances.argmin(axis=1) < 30) == (np.arange(60) < 30)).all()
+        assert "first reduced to 50 principal components" in one.method
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 6, 17])
-def test_umap_takes_few_wells(n):
-    found = embedding.embed(np.random.default_rng(0).normal(size=(n, 8)), 1)
-    assert found.method.startswith("UMAP") and np.isfinite(found.xy).all() and found.xy.shape == (n, 2)
+def test_maps_take_few_wells(n):
+    for one in embedding.embed(np.random.default_rng(0).normal(size=(n, 8)), 1):
+        assert one.method.startswith(one.axis) and np.isfinite(one.xy).all() and one.xy.shape == (n, 2)
+
+
+def test_both_maps_are_figures_and_t_sne_can_be_left_out(gallery, tmp_path):
+    table = report_study.profiles(report_study.layout(["P1"], 6))
+    features = [name for name in table if not name.startswith("Metadata_")]
+    embedding.add_maps(gallery, table, features, 1, "d/r/p")
+    assert [entry.name for entry in gallery.entries] == ["umap", "tsne"]
+    alone = Gallery(tmp_path / "alone", gallery.origin)
+    embedding.add_maps(alone, table, features, 1, "d/r/p", perplexity=None)
+    assert [entry.name for entry in alone.entries] == ["umap"]
 
 
 def test_categories_keep_their_look_and_the_rest_is_grey():

@@ -18,6 +18,7 @@ from phenoloom.metric_learning.streaming import common_features, read_metadata
 from phenoloom.metric_learning.transform import Transform, apply
 from phenoloom.profiles.annotation import as_text
 from phenoloom.profiles.dropped import Dropped
+from phenoloom.report.embedding import t_sne
 
 #: Rows of features in memory at a time.
 ROWS = 20_000
@@ -36,8 +37,8 @@ def write_anndata(path, tables, profiles, channels, options, seed, origin=None):
 
     X: (n, d) float32 features that all tables have, NaN where missing. obs: metadata without the prefix, `split_{name}`
     and `leiden_{name}` of each profile, `{column}_{name}` where it shuffled a column. obsm: `X_{name}` (n, k) its
-    embedding, `X_pca_{name}` the principal components before a metric, `X_umap_{name}` (n, 2). A cell that a profile
-    lacks is NaN in it; so are UMAP and Leiden of cells beyond `max_cells`. uns: `phenoloom`.
+    embedding, `X_pca_{name}` the principal components before a metric, `X_umap_{name}` and, where asked for, `X_tsne_{name}` (n, 2). A cell that
+    a profile lacks is NaN in it; so are maps and Leiden of cells beyond `max_cells`. uns: `phenoloom`.
     """
     import h5py
     from anndata.io import write_elem
@@ -66,8 +67,9 @@ def write_anndata(path, tables, profiles, channels, options, seed, origin=None):
             if chain.pca:
                 before = Transform(transform.features, transform.by, transform.stages[: _first_linear(transform) + 1])
                 _write_components(file, f"obsm/X_pca_{key}", before, tables, metadata)
-            umap, clusters = map_and_clusters(whole[drawn], options, seed)
-            write_elem(file, f"obsm/X_umap_{key}", _spread_rows(umap, drawn, len(metadata)))
+            found, clusters = maps_and_clusters(whole[drawn], options, seed)
+            for kind, xy in found.items():
+                write_elem(file, f"obsm/X_{kind}_{key}", _spread_rows(xy, drawn, len(metadata)))
             obs[f"leiden_{key}"] = _spread(pd.Series(clusters), drawn, names)
         write_elem(file, "obs", obs)
         write_elem(file, "uns", {"phenoloom": _notes(profiles, options, seed, len(metadata), drawn, origin)})
@@ -115,25 +117,30 @@ def drawn_cells(metadata, places, options, seed):
     return rows[stratified_sample(labels, options["max_cells"], stream(seed, "map of cells"))]
 
 
-def map_and_clusters(values, options, seed):
-    """(UMAP (n, 2) float32, Leiden cluster (n,) as text) of an embedding (n, k), both of one graph of neighbours.
+def maps_and_clusters(values, options, seed):
+    """({kind: (n, 2) float32}, Leiden cluster (n,) as text) of an embedding (n, k).
 
-    Fewer than FEWEST cells have neither: NaN and "".
+    Kinds are `umap`, of the same graph of neighbours as the clusters, and with a `perplexity` also `tsne`. Fewer than
+    FEWEST cells have neither: NaN and "".
     """
     import scanpy
 
     from phenoloom.evaluation.clustering import leiden, neighbour_graph
 
+    kinds = ("umap",) if options["perplexity"] is None else ("umap", "tsne")
     if len(values) < FEWEST:
-        return np.full((len(values), 2), np.nan, np.float32), np.full(len(values), "", dtype=object)
+        return dict.fromkeys(kinds, np.full((len(values), 2), np.nan, np.float32)), np.full(len(values), "", object)
     graph = neighbour_graph(values, options["neighbors"], seed)
     scanpy.tl.umap(graph, min_dist=options["min_dist"], random_state=seed)
+    maps = {"umap": graph.obsm["X_umap"]}
+    if "tsne" in kinds:
+        maps["tsne"] = t_sne(values, seed, options["perplexity"], "euclidean")
     clusters = leiden(graph, options["resolution"], seed)
-    return graph.obsm["X_umap"].astype(np.float32), clusters.astype(str).astype(object)
+    return {kind: xy.astype(np.float32) for kind, xy in maps.items()}, clusters.astype(str).astype(object)
 
 
 def read_maps(path):
-    """(obs of the cells on the maps, {profile: UMAP (n, 2)}, positions of these cells, notes) of such a file.
+    """(obs of the cells on the maps, {kind: {profile: (n, 2)}}, positions of these cells, notes) of such a file.
 
     The features stay where they are, see `feature_rows`.
     """
@@ -144,7 +151,12 @@ def read_maps(path):
         notes = json.loads(file["uns/phenoloom/notes"].asstr()[()])
         obs = read_elem(file["obs"])
         rows = np.asarray(file["uns/phenoloom/drawn"])
-        maps = {name: np.asarray(file[f"obsm/X_umap_{_key(name)}"])[rows] for name in notes["profiles"]}
+        keys = {name: _key(name) for name in notes["profiles"]}
+        maps = {
+            kind: {name: np.asarray(file[f"obsm/X_{kind}_{key}"])[rows] for name, key in keys.items()}
+            for kind in ("umap", "tsne")
+            if all(f"obsm/X_{kind}_{key}" in file for key in keys.values())
+        }
     return obs.iloc[rows], maps, rows, notes
 
 

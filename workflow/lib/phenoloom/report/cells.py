@@ -23,6 +23,8 @@ UNKNOWN = "#ccd3da"
 FEATURES, ALIKE, CLASSES, BINS = 4, 0.7, 7, 40
 #: Pixels per inch of the points inside an SVG: a point each would make it many megabytes.
 POINTS_DPI = 200
+#: Kinds of maps and their names.
+KINDS = {"umap": "UMAP", "tsne": "t-SNE"}
 #: Metadata that maps are coloured by besides the label and the clusters, where it has several values.
 ORIGINS = ("Dataset", "Batch")
 
@@ -30,10 +32,10 @@ ORIGINS = ("Dataset", "Batch")
 def add_maps(gallery, obs, maps, chains, label, title):
     """Add maps of all cell profiles side by side, coloured by label, by Leiden cluster, by dataset and by batch.
 
-    obs: DataFrame of the cells on the maps (anndata_file.read_maps). maps: {profile: (n, 2)}. chains: {profile: Chain}.
-    label: column of obs. title: names the dataset and its representation.
+    obs: DataFrame of the cells on the maps, and maps: {kind: {profile: (n, 2)}}, see anndata_file.read_maps; each kind
+    has its own figures. chains: {profile: Chain}. label: column of obs. title: names dataset and representation.
     """
-    chains = {name: chains[name] for name in in_order(chains) if np.isfinite(maps[name]).any()}
+    chains = {name: chains[name] for name in in_order(chains) if np.isfinite(maps["umap"][name]).any()}
     if not chains:
         gallery.note(
             f"Maps of the cells: {title}: nothing to show because there are too few cells, or no cell profile."
@@ -41,24 +43,32 @@ def add_maps(gallery, obs, maps, chains, label, title):
         return
     rng = stream(0, "order of drawing")
     order = rng.permutation(len(obs))  # so that no class lies on top of all others
-    obs, maps = obs.iloc[order], {name: maps[name][order] for name in chains}
-    for kind, column, words in _colourings(obs, label):
+    obs = obs.iloc[order]
+    for by, column, words in _colourings(obs, label):
         if column is None:
             gallery.note(words)
             continue
-        parts = {name: _points(obs, maps[name], name, chains[name], kind, column) for name in chains}
-        split = pages(list(chains), PANELS)
-        for page, names in enumerate(split):
-            data = pd.concat([parts[name] for name in names], ignore_index=True)
-            gallery.add(
-                f"maps_by_{kind}_{page + 1}",
-                _map_figure({name: parts[name] for name in names}, chains, kind),
-                data,
-                f"Maps of the cells by {words}: {title}",
-                _map_words(kind, words, len(obs), chains, names) + page_text(page, split),
-                group=f"maps_by_{kind}",
-                page=page,
-            )
+        for kind, of_profiles in maps.items():
+            parts = {name: _points(obs, of_profiles[name][order], name, chains[name], by, column) for name in chains}
+            _add_pages(gallery, parts, chains, (kind, by), f"Maps of the cells by {words}: {title}")
+
+
+def _add_pages(gallery, parts, chains, kind_by, title):
+    """Figures of some panels each. parts: {profile: DataFrame of points}. kind_by: of map and of colouring."""
+    kind, by = kind_by
+    name, more = (f"maps_by_{by}", "") if kind == "umap" else (f"{kind}_by_{by}", f", {KINDS[kind]}")
+    split = pages(list(chains), PANELS)
+    n = max(map(len, parts.values()))
+    for page, names in enumerate(split):
+        gallery.add(
+            f"{name}_{page + 1}",
+            _map_figure({one: parts[one] for one in names}, chains, by),
+            pd.concat([parts[one] for one in names], ignore_index=True),
+            title + more,
+            _map_words(KINDS[kind], by, n, chains, names) + page_text(page, split),
+            group=name,
+            page=page,
+        )
 
 
 def _colourings(obs, label):
@@ -161,20 +171,20 @@ def _legend(figure, values, looks, left):
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(left, 0.99), fontsize=7, handletextpad=0.2)
 
 
-def _map_words(kind, words, n, chains, names):
+def _map_words(kind, by, n, chains, names):
     shown = [chains[name] for name in names]
-    text = f"UMAP of the embedding of each cell profile; every panel shows the same cells, n = {n:,}. "
+    text = f"{kind} of the embedding of each cell profile; every panel shows the same cells, n = {n:,}. "
     if any(not chain.learned for chain in shown) and any(chain.learned for chain in shown):
         text += "“No metric” is before metric learning, the others are after it. "
     if any(chain.setting != TRANSDUCTIVE for chain in shown):
         text += "Pale cells were fitted on, full colour was held out. "
     if any(chain.setting == TRANSDUCTIVE for chain in shown):
         text += "A transductive profile was fitted on every cell that it shows, labels and all. "
-    if any(chain.shuffled for chain in shown) and kind == "label":
+    if any(chain.shuffled for chain in shown) and by == "label":
         text += "Profiles of shuffled labels are coloured by these: what parts there, fitting alone has parted. "
-    if kind == "leiden":
+    if by == "leiden":
         text += "Clusters are numbered by size within each panel; one colour means nothing across panels. "
-    return text + "Distances between far groups and the sizes of groups mean nothing in a UMAP."
+    return text + "Distances between far groups and the sizes of groups mean nothing in such a map."
 
 
 def separation(values, labels):

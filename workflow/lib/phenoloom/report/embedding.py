@@ -1,4 +1,4 @@
-"""Maps of profiles in two dimensions: UMAP, or principal components where there are too few rows."""
+"""Maps of profiles in two dimensions: UMAP and t-SNE, or principal components where there are too few rows."""
 
 from dataclasses import dataclass
 
@@ -20,8 +20,11 @@ MIXED = 100
 
 @dataclass(frozen=True)
 class Map:
-    """xy: (n, 2). rows: (n,) positions in the table. method: words for the caption. notes: what was left out."""
+    """axis: UMAP, t-SNE or PC. xy: (n, 2). rows: (n,) positions in the table. method: words for the caption.
+    notes: what was left out.
+    """
 
+    axis: str
     xy: np.ndarray
     rows: np.ndarray
     method: str
@@ -66,11 +69,12 @@ def mixed_units(values):
     return len(spread) > 1 and bool(np.quantile(spread, 0.95) > MIXED * np.quantile(spread, 0.05))
 
 
-def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=50, maximum=20000):
-    """Map of profiles (n, d), or a sentence that says why there is none. The same seed gives the same coordinates.
+def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=50, maximum=20000, perplexity=30):
+    """Maps of profiles (n, d) by UMAP and t-SNE, or a sentence that says why there are none; the seed decides both.
 
     More than `maximum` rows are thinned evenly; more than `components` features are first reduced to as many
     principal components (not centred, so that the origin stays where the controls are and cosine distances hold).
+    Fewer than 5 rows give one map of principal components; a perplexity of None leaves t-SNE out.
     """
     block, rows, notes = usable_values(values)
     if len(rows) < 2:
@@ -89,15 +93,24 @@ def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=
     if len(rows) < FEWEST:
         xy = principal_components(block, 2, centred=True)
         xy = np.pad(xy, ((0, 0), (0, 2 - xy.shape[1])))
-        return Map(xy, rows, f"Principal components ({len(rows)} profiles are too few for UMAP)", notes)
+        return [Map("PC", xy, rows, f"Principal components ({len(rows)} profiles are too few for UMAP)", notes)]
+    of_features = f"of {block.shape[1]:,} features"
+    if block.shape[1] > components:
+        block = principal_components(block, components, centred=False)
+        of_features += f", first reduced to {block.shape[1]} principal components"
+    block = block.astype(np.float32)
+    neighbors = min(neighbors, len(rows) - 1)
+    method = f"{of_features} ({metric} distance, {neighbors} neighbours, min_dist {min_dist:g}, seed {seed})"
+    maps = [Map("UMAP", _umap(block, seed, neighbors, min_dist, metric), rows, f"UMAP {method}", notes)]
+    if perplexity is not None:
+        method = f"{of_features} ({metric} distance, perplexity at most {perplexity:g}, seed {seed})"
+        maps.append(Map("t-SNE", t_sne(block, seed, perplexity, metric), rows, f"t-SNE {method}", notes))
+    return maps
+
+
+def _umap(block, seed, neighbors, min_dist, metric):
     import umap
 
-    n_features = block.shape[1]
-    reduced = ""
-    if n_features > components:
-        block = principal_components(block, components, centred=False)
-        reduced = f", first reduced to {block.shape[1]} principal components"
-    neighbors = min(neighbors, len(rows) - 1)
     model = umap.UMAP(
         n_neighbors=neighbors,
         min_dist=min_dist,
@@ -107,37 +120,44 @@ def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=
         n_jobs=1,
         low_memory=True,
     )
-    xy = np.asarray(model.fit_transform(block.astype(np.float32)), np.float64)
-    method = f"UMAP of {n_features:,} features{reduced} ({metric} distance, {neighbors} neighbours, "
-    method += f"min_dist {min_dist:g}, seed {seed})"
-    return Map(xy, rows, method, notes)
+    return np.asarray(model.fit_transform(block), np.float64)
+
+
+def t_sne(values, seed, perplexity, metric):
+    """t-SNE (n, 2) of values (n, d), from their principal components on; perplexity at most a third of n."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(perplexity, (len(values) - 1) / 3)
+    model = TSNE(perplexity=perplexity, metric=metric, init="pca", random_state=seed, n_jobs=1)
+    return np.asarray(model.fit_transform(np.asarray(values, np.float32)), np.float64)
 
 
 def add_maps(gallery, table, features, seed, profile, **options):
-    """Add one figure with panels coloured by batch, plate, perturbation and MoA.
+    """Add a figure per map, with panels coloured by batch, plate, perturbation and MoA.
 
     table: well-level profiles. features: names of its feature columns. profile: its name, for the title.
     """
     title = f"Map of the wells: {profile}"
-    found = embed(table[features].to_numpy(np.float64) if len(features) else np.zeros((len(table), 0)), seed, **options)
-    if isinstance(found, str):
-        gallery.note(f"{title}: nothing to show because there is {found} (of {count(len(table), 'well')}).")
+    maps = embed(table[features].to_numpy(np.float64) if len(features) else np.zeros((len(table), 0)), seed, **options)
+    if isinstance(maps, str):
+        gallery.note(f"{title}: nothing to show because there is {maps} (of {count(len(table), 'well')}).")
         return
-    rows = with_layout_columns(table.drop(columns=features)).iloc[found.rows].reset_index(drop=True)
-    data = rows[[name for name in ["Metadata_Dataset", *LAYOUT] if name in rows]].assign(
-        Role=role(rows), X=found.xy[:, 0].astype("float32"), Y=found.xy[:, 1].astype("float32")
-    )
-    notes = "; ".join(found.notes)
-    gallery.add(
-        "umap",
-        _figure(data, "UMAP" if found.method.startswith("UMAP") else "PC"),
-        data,
-        title,
-        f"{found.method}. Each point is a well, n = {len(data):,}{' (' + notes + ')' if notes else ''}; all four "
-        "panels show the same points. Wells that mix by batch and plate and part by MoA are what one hopes "
-        "for. Distances between far groups and the sizes of groups mean nothing in a UMAP; the evaluation below is "
-        "computed on the profiles themselves, not on this map.",
-    )
+    for one in maps:
+        rows = with_layout_columns(table.drop(columns=features)).iloc[one.rows].reset_index(drop=True)
+        data = rows[[name for name in ["Metadata_Dataset", *LAYOUT] if name in rows]].assign(
+            Role=role(rows), X=one.xy[:, 0].astype("float32"), Y=one.xy[:, 1].astype("float32")
+        )
+        notes = "; ".join(one.notes)
+        gallery.add(
+            "tsne" if one.axis == "t-SNE" else "umap",
+            _figure(data, one.axis),
+            data,
+            f"{title}, t-SNE" if one.axis == "t-SNE" else title,
+            f"{one.method}. Each point is a well, n = {len(data):,}{' (' + notes + ')' if notes else ''}; all four "
+            "panels show the same points. Wells that mix by batch and plate and part by MoA are what one hopes "
+            "for. Distances between far groups and the sizes of groups mean nothing in such a map; the evaluation below "
+            "is computed on the profiles themselves, not on this map.",
+        )
 
 
 def _figure(data, axis_name):
