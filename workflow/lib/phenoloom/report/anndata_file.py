@@ -37,8 +37,9 @@ def write_anndata(path, tables, profiles, channels, options, seed, origin=None):
 
     X: (n, d) float32 features that all tables have, NaN where missing. obs: metadata without the prefix, `split_{name}`
     and `leiden_{name}` of each profile, `{column}_{name}` where it shuffled a column. obsm: `X_{name}` (n, k) its
-    embedding, `X_pca_{name}` the principal components before a metric, `X_umap_{name}` and, where asked for, `X_tsne_{name}` (n, 2). A cell that
-    a profile lacks is NaN in it; so are maps and Leiden of cells beyond `max_cells`. uns: `phenoloom`.
+    embedding, `X_pca_{name}` the principal components before a metric, `X_umap_{name}` and, with a `perplexity`,
+    `X_tsne_{name}` (n, 2). A cell that a profile lacks is NaN in it; so are maps and clusters beyond `max_cells`.
+    uns: `phenoloom`.
     """
     import h5py
     from anndata.io import write_elem

@@ -155,8 +155,8 @@ def add_maps(gallery, table, features, seed, profile, **options):
             f"{title}, t-SNE" if one.axis == "t-SNE" else title,
             f"{one.method}. Each point is a well, n = {len(data):,}{' (' + notes + ')' if notes else ''}; all four "
             "panels show the same points. Wells that mix by batch and plate and part by MoA are what one hopes "
-            "for. Distances between far groups and the sizes of groups mean nothing in such a map; the evaluation below "
-            "is computed on the profiles themselves, not on this map.",
+            "for. Distances between far groups and the sizes of groups mean nothing in such a map; the evaluation "
+            "below is computed on the profiles themselves, not on this map.",
         )
 
 

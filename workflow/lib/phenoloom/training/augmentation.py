@@ -16,8 +16,8 @@ class Views:
     """Random views of one size, all of a batch at once.
 
     count: views per image. size: their side in pixels. scale: (least, largest) share of the image that a view covers.
-    options: `aspect`, `flips`, `rotate`, `brightness`, `contrast`, `blur`, `noise` of the config. role: a number that sets these
-    views apart from others of the same keys.
+    options: `aspect`, `flips`, `rotate`, `brightness`, `contrast`, `blur`, `noise` of the config. role: a number that
+    sets these views apart from others of the same keys.
     """
 
     def __init__(self, count, size, scale, options, role):
