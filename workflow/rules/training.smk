@@ -72,7 +72,7 @@ for trained_model in filter(study.trained, study.models()):
             tensors=lambda wildcards, model=trained_model: tensors_of(model, ".npy"),
             rows=lambda wildcards, model=trained_model: tensors_of(model, ".items.parquet"),
             split=f"<results>/{study.model(trained_model)['dataset']}/models/{trained_model}/split.parquet",
-            weights=lambda wildcards, model=trained_model: local_weights_of(model),
+            weights=lambda wildcards, model=trained_model: local_weights_of(model, wildcards.part),
         output:
             **trained_files(trained_model),
         log:

@@ -19,7 +19,7 @@ def main(snakemake):
             list(zip(given.tensors, given.rows, strict=True)), options.channels, options.block["normalize"]
         )
         train(
-            options.block,
+            starting_from(given.get("weights"), options.block),
             items,
             read_table(given.split),
             {"weights": made.weights, "card": made.card, "log": made.log, "snapshots": list(made.get("snapshots", []))},
@@ -31,6 +31,11 @@ def main(snakemake):
             inputs=origin["inputs"],
         )
         run.ledger.write(made.ledger)
+
+
+def starting_from(weights, block):
+    """The model's block with the file of the weights that it starts from, which may be another model's of the study."""
+    return {**block, "weights": weights[0]} if weights and len(weights) == 1 else block
 
 
 def fingerprint(origin):

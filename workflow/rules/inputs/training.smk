@@ -36,9 +36,11 @@ def layout_of_model(wildcards):
     return f"<results>/{dataset}/{'truth' if study.simulated(dataset) else 'layout'}.parquet"
 
 
-def local_weights_of(model):
-    """Files of the weights that a model starts from, where they lie on this file system: inputs like any other."""
-    given = study.model(model).get("weights")
+def local_weights_of(model, part):
+    """Files of the weights that a network starts from, where they lie on this file system: inputs like any other."""
+    given, other = study.model(model).get("weights"), study.starts_from(model)
+    if other:
+        return [f"<results>/{study.model(model)['dataset']}/models/{other}/{part}/model.safetensors"]
     if not given or not os.path.exists(given):
         return []
     return [given] if os.path.isfile(given) else [f"{given}/{name}" for name in ("config.json", "model.safetensors")]
@@ -46,7 +48,7 @@ def local_weights_of(model):
 
 def local_weights(wildcards):
     """Files of the weights that a model takes over."""
-    return local_weights_of(wildcards.model)
+    return local_weights_of(wildcards.model, "all")
 
 
 def channels_of_part(model, part):

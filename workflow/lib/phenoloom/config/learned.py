@@ -83,9 +83,35 @@ def _model_problems(name, block, config):
     if block["network"]["architecture"] == "pixels" and block["train"]["epochs"]:
         yield "train.epochs: pixels have nothing to learn; set 0"
     yield from _view_problems(block)
+    yield from _start_problems(name, block, config["models"])
     late = [epoch for epoch in block["snapshots"] if epoch > block["train"]["epochs"]]
     if late:
         yield f"snapshots: epoch {late[0]} comes after the last, {block['train']['epochs']}"
+
+
+#: What a model has in common with the one whose weights it starts from. With another split it would have seen, by way
+#: of these, what it holds out.
+_SHARED_WITH_START = ("dataset", "channels", "per_channel", "normalize", "split")
+
+
+def _start_problems(name, block, models):
+    start = models.get(block["weights"])
+    if start is None:
+        return
+    chain = [name]
+    while chain[-1] in models:
+        chain.append(models[chain[-1]].get("weights"))
+        if chain[-1] in chain[:-1]:
+            yield f"weights: {' starts from '.join(chain)}; let one of them start from none"
+            return
+    if start["kind"] == "pretrained":
+        yield f"weights: {block['weights']} is not trained here; give the weights that it takes over"
+        return
+    other = [key for key in _SHARED_WITH_START if block[key] != start[key]]
+    if other:
+        yield f"weights: {block['weights']} has another {other[0]}; both need the same"
+    if start.get("label") not in (None, block.get("label")):
+        yield f"weights: {block['weights']} has learned from the labels {start['label']}; start from one without labels"
 
 
 def _view_problems(block):

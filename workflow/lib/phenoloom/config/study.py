@@ -212,6 +212,11 @@ class Study:
         """Whether a model is trained here."""
         return self.model(model)["kind"] != "pretrained"
 
+    def starts_from(self, model):
+        """The model of the study whose weights a model starts from, or None."""
+        given = self.model(model).get("weights")
+        return given if given in self.config["models"] else None
+
     def tensors(self, items):
         """Names of the tensors of `fields` or `crops` of all datasets of wells."""
         blocks = [self.dataset(dataset)["tensors"] for dataset in self.plate_datasets()]
