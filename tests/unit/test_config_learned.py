@@ -37,7 +37,9 @@ def changed(*changes):
 
 
 def test_a_preset_lies_beneath_what_the_study_gives():
-    model = complete(changed(("models.first.preset", "ws_dino_bbbc021"), ("models.first.train", {"batch": 8})))["models"]
+    model = complete(changed(("models.first.preset", "ws_dino_bbbc021"), ("models.first.train", {"batch": 8})))[
+        "models"
+    ]
     assert model["first"]["head"]["out"] == 384 and model["first"]["train"]["batch"] == 8
     assert model["first"]["train"]["epochs"] == 400
 

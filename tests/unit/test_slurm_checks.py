@@ -51,11 +51,11 @@ class Site:
         self.partitions = {"cpu": {"max_runtime": 1440, "max_mem_mb": 4000, "max_threads": 4}}
         self.notes = []
 
-    def check(self, wants_gpu=False, arguments=()):
+    def check(self, gpu_rules=(), arguments=()):
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.values, sort_keys=False))
         partitions = yaml.safe_dump({"partitions": self.partitions}, sort_keys=False)
         (self.folder / "partitions.yaml").write_text(partitions)
-        return checks.check(self.folder, self.results, wants_gpu, arguments, self.notes.append)
+        return checks.check(self.folder, self.results, gpu_rules, arguments, self.notes.append)
 
     def error(self, **more):
         with pytest.raises(InputError) as error:
@@ -195,14 +195,17 @@ def test_a_file_of_partitions_that_is_not_there(slurm, site):
 
 
 def test_rules_that_want_a_gpu_where_there_is_none(slurm, site):
-    assert "no partition in the file has one; add one of gpu with its max_gpu" in site.error(wants_gpu=True)
+    assert "no partition in the file has one; add one of gpu with its max_gpu" in site.error(gpu_rules=["embed"])
     site.partitions["gpu"] = {"max_gpu": 2}
-    assert site.check(wants_gpu=True) == SQUEUE
+    assert site.check(gpu_rules=["embed"]) == SQUEUE
     slurm.partitions({"cpu": NODES["cpu"]}, cpu={"default": "YES"})
     del site.partitions["gpu"]
-    assert "this cluster has none at all; where a rule can do without" in site.error(wants_gpu=True)
+    assert "this cluster has none at all; where a rule can do without" in site.error(gpu_rules=["embed"])
     del site.values["slurm-partition-config"]
-    assert "no partition of theirs has one" in site.error(wants_gpu=True)
+    assert "no partition of theirs has one" in site.error(gpu_rules=["embed"])
+    site.values["set-resources"] = {"embed": {"gpu": 0}}
+    assert site.check(gpu_rules=["embed"]) == SQUEUE
+    assert "a GPU is wanted by train_dino and no partition" in site.error(gpu_rules=["embed", "train_dino"])
 
 
 def test_a_gpu_model_belongs_to_the_rules_that_use_one(slurm, site):

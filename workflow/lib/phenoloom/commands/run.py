@@ -41,7 +41,7 @@ def call(given, begin=prepare.everything):
         return _snakemake([*given.rest, "--configfile", given.config])
     profile = _profile(given.rest)
     writable(results)
-    more = check(profile, results, arguments=given.rest) if profile else _resources(given.rest)
+    more = check(profile, results, _gpu_rules(config), given.rest) if profile else _resources(given.rest)
     settle(results)
     more = [*more, *(begin(config) or [])]
     status = _snakemake([*given.rest, *more, "--configfile", given.config], results if profile else None)
@@ -54,6 +54,12 @@ def _profile(rest):
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     options.add_argument("--workflow-profile")
     return options.parse_known_args(rest)[0].workflow_profile
+
+
+def _gpu_rules(config):
+    """Rules that ask for a GPU unless the profile says otherwise."""
+    trained = [f"train_{name}" for name, block in config["models"].items() if block["kind"] != "pretrained"]
+    return [*trained, "embed"] if config["models"] else []
 
 
 def _resources(rest):

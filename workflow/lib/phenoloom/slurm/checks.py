@@ -41,11 +41,11 @@ def say(sentence):
     print(f"note: {sentence}", file=sys.stderr)
 
 
-def check(profile_folder, results_folder, wants_gpu=False, arguments=(), say=say):
+def check(profile_folder, results_folder, gpu_rules=(), arguments=(), say=say):
     """Check what a run with a workflow profile needs, and return arguments for Snakemake that this cluster asks for.
 
-    arguments: those that Snakemake will get, which go before the profile's settings. wants_gpu: whether a rule of
-    this run asks for a GPU. A profile of another executor than `slurm` is checked for its keys only.
+    arguments: those that Snakemake will get, which go before the profile's settings. gpu_rules: rules of this run
+    that ask for a GPU unless the profile sets them to `gpu: 0`. A profile of another executor than `slurm` is checked for its keys only.
     Raises InputError with one sentence for everything that would let the run fail or wait for ever. Asks the cluster
     some questions of at most client.TIMEOUT seconds each, and ends at the first that it does not answer.
     """
@@ -65,7 +65,7 @@ def check(profile_folder, results_folder, wants_gpu=False, arguments=(), say=say
     _keys(profile, options)
     _one_or_more(
         [
-            *_partitions(profile, real, options.limits, wants_gpu, say),
+            *_partitions(profile, real, options.limits, gpu_rules, say),
             *_gpu_model(profile, real),
             *_account_and_quality(profile),
         ]
@@ -146,7 +146,7 @@ def _one_or_more(sentences):
         raise InputError("\n  ".join([f"{count(len(sentences), 'thing')} must be mended:", *sentences]))
 
 
-def _partitions(profile, real, known_limits, wants_gpu, say):
+def _partitions(profile, real, known_limits, gpu_rules, say):
     """Sentences on the partitions that jobs would go to."""
     path = profile.path_setting("slurm-partition-config")
     if path is None and os.environ.get("SNAKEMAKE_SLURM_PARTITIONS"):
@@ -168,8 +168,10 @@ def _partitions(profile, real, known_limits, wants_gpu, say):
             f"{profile.path} names no partition and this cluster has no default one: name them in a file for "
             f"slurm-partition-config; {_nearest('', real)}"
         )
-    if wants_gpu:
-        yield from _no_gpu(profile, path, stated, named, real)
+    asked = profile.rule_resources("gpu")
+    wanting = [rule for rule in gpu_rules if asked.get(rule) != "0"]
+    if wanting:
+        yield from _no_gpu(profile, path, stated, named, real, wanting)
 
 
 def _read_partitions(path):
@@ -247,9 +249,10 @@ def stated_time(value):
     return sum(float(number) * {"d": 1440, "h": 60, "m": 1, "s": 1 / 60}[unit] for number, unit in parts)
 
 
-def _no_gpu(profile, path, stated, named, real):
+def _no_gpu(profile, path, stated, named, real, rules):
     """A sentence when rules want a GPU and no partition that jobs may go to has one."""
     candidates = named or {name: () for name, partition in real.items() if partition["default"]}
+    wanted = f"a GPU is wanted by {', '.join(rules)}"
     if stated and not any(limits.get("max_gpu") for limits in stated.values()):
         have = [name for name, partition in real.items() if partition["gpus"]]
         hint = (
@@ -257,9 +260,9 @@ def _no_gpu(profile, path, stated, named, real):
             if have
             else f"this cluster has none at all; {_WITHOUT_GPU}"
         )
-        yield f"{path}: rules of this run want a GPU and no partition in the file has one; {hint}"
+        yield f"{path}: {wanted} and no partition in the file has one; {hint}"
     elif not any(real[name]["gpus"] for name in candidates if name in real):
-        yield f"{path or profile.path}: rules of this run want a GPU and no partition of theirs has one; {_WITHOUT_GPU}"
+        yield f"{path or profile.path}: {wanted} and no partition of theirs has one; {_WITHOUT_GPU}"
 
 
 _WITHOUT_GPU = "where a rule can do without, say so by `gpu: 0` under its name in `set-resources` of the profile"
