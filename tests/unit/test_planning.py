@@ -175,6 +175,16 @@ def test_jobs_that_ran_here_correct_the_rate_of_those_that_remain(study):
     assert estimate.source == "measured here"
 
 
+def test_rates_of_processors_are_said_where_jobs_ask_for_a_gpu(study):
+    shipped = {("embed", name): rate("job", 3600, 0) for name in rates.QUANTITIES}
+    one = job("embed", gpu=1, dataset="d")
+    wall = schedule.schedule([one], [3600], 1)
+    for done, expected in (((), True), (((one, took(60, cpu=60, mb=1)),), False)):
+        lines = table.lines([one], [rates.Estimator(Work(study), shipped, done)(one)])
+        said = " ".join(table.meaning(lines, wall, 1))
+        assert ("rates of embed were measured on processors" in said) == expected
+
+
 def test_a_rule_without_a_rate_is_said_to_have_none_and_left_out_of_the_sums(study):
     estimator = rates.Estimator(Work(study), {("quality", "cpu_seconds"): rate("job", 3600, 0)})
     known, new = job("quality", dataset="d", plate="B1P1"), job("embed", gpu=1, dataset="d")

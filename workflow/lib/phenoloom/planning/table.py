@@ -161,6 +161,12 @@ def meaning(found, wall, cores, start=0):
         f"Its longest chain of jobs takes {duration(wall.chain)} on any number of cores; "
         f"with every core always at work it would be {duration(wall.busy)}.",
     ]
+    on_processors = [line.rule for line in found if line.gpu_hours and any("shipped" in one for one in line.sources)]
+    if on_processors:
+        said.append(
+            f"The shipped rates of {', '.join(on_processors)} were measured on processors. A GPU takes a small part of "
+            "these hours: after a run on yours, the plan counts with what it took."
+        )
     if whole.unknown:
         said.append(f"No rate is known for {count(whole.unknown, 'job')}; hours, disk and time above are without them.")
     return said

@@ -45,7 +45,8 @@ def check(profile_folder, results_folder, gpu_rules=(), arguments=(), say=say):
     """Check what a run with a workflow profile needs, and return arguments for Snakemake that this cluster asks for.
 
     arguments: those that Snakemake will get, which go before the profile's settings. gpu_rules: rules of this run
-    that ask for a GPU unless the profile sets them to `gpu: 0`. A profile of another executor than `slurm` is checked for its keys only.
+    that ask for a GPU unless the profile sets them to `gpu: 0`. A profile of another executor than `slurm` is checked
+    for its keys only.
     Raises InputError with one sentence for everything that would let the run fail or wait for ever. Asks the cluster
     some questions of at most client.TIMEOUT seconds each, and ends at the first that it does not answer.
     """
