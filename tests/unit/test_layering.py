@@ -22,6 +22,7 @@ ORDER = [
     "networks",
     "training",
     "models",
+    "cell_sets",
     "embedding",
     "evaluation",
     "report",

@@ -182,6 +182,17 @@ class Units:
         frame = pd.concat([metadata.drop(columns=[n for n in _COUNTS if metadata[n].isna().all()]), features], axis=1)
         return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
 
+    def by_well(self, features):
+        """(wells, starts, blocks) of the units that are left, one well after the other.
+
+        wells: DataFrame, the metadata of each. starts: (wells + 1,) first unit of each and the end. blocks: iterator of
+        (slice of `features`, their values (d, units)).
+        """
+        order, kept, starts = self._order()
+        width = self._block_width()
+        parts = (slice(first, min(first + width, len(features))) for first in range(0, len(features), width))
+        return self.wells.loc[kept], starts, ((part, self._block(features[part], order)) for part in parts)
+
     def to_sites(self, operation):
         """One row per site from here on: median or mean of its cells. Rows that are sites already stay as they are."""
         order, _, starts = self._order()

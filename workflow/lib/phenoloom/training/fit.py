@@ -44,9 +44,9 @@ def fit(learner, batches, options, folder, *, threads=1, gpus=0, snapshots=(), s
     processes = processes or _processes(options["devices"], gpus, device, batches.batch)
     path, state = checkpoints.find(folder)
     done = state["step"] if state else 0
-    if done:
-        print(f"training goes on after step {done:,} of {learner.steps:,}", flush=True)
-    if done < learner.steps:
+    if not _over(state, learner):
+        if done:
+            print(f"training goes on after step {done:,} of {learner.steps:,}", flush=True)
         reading, calculating = reading_processes(options["workers"], max(1, threads // processes), device)
         loader = Loader(batches, done, learner.steps, reading, pin=device == "cuda")
         keeper = _Keeper(Path(folder), path, state, loader, options, snapshots, save)
@@ -56,12 +56,17 @@ def fit(learner, batches, options, folder, *, threads=1, gpus=0, snapshots=(), s
         with _calculating(calculating, device), _passed_on(), _sentences():
             _trainer(options, device, processes, keeper).fit(learner, loader)
         path, state = checkpoints.find(folder)
-        if state is None or state["step"] < learner.steps:
+        if not _over(state, learner):
             step = state["step"] if state else 0
             print(f"asked to end: stopped after step {step:,} of {learner.steps:,}; the same command goes on there")
             raise SystemExit(128 + signal.SIGTERM)
     checkpoints.restore(path, learner)
     return state["record"]
+
+
+def _over(state, learner):
+    """Whether a checkpoint's state is that of the end."""
+    return state is not None and (state["step"] >= learner.steps or state["ended"])
 
 
 def snapshot(folder, epoch):
@@ -111,9 +116,9 @@ class _Keeper(Callback):
         if not whole and done < learner.steps:
             return
         stop = trainer.strategy.reduce_boolean_decision(self.stop, all=False)
-        if stop or done == learner.steps or self._due(done):
+        if stop or learner.ended or done == learner.steps or self._due(done):
             self._checkpoint(trainer, learner, done)
-        trainer.should_stop = stop
+        trainer.should_stop = stop or learner.ended
 
     def on_train_end(self, trainer, learner):
         self._close()
@@ -150,6 +155,7 @@ class _Keeper(Callback):
         if trainer.is_global_zero:
             state = {
                 "step": done,
+                "ended": learner.ended,
                 "scaler": trainer.precision_plugin.state_dict(),
                 "record": self._record(trainer, learner, done),
             }

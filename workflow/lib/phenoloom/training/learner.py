@@ -45,6 +45,11 @@ class Learner(LightningModule):
         """Backbones that torch.compile is worth its while for."""
         return [self.backbone]
 
+    @property
+    def ended(self):
+        """Whether training is over before its last step; a buffer should hold what says so, as part of a checkpoint."""
+        return False
+
     def before_update(self, step):
         """Called when gradients are complete, before the weights change."""
 

@@ -1,0 +1,361 @@
+"""Learned aggregation: sets of cells, who teaches, what is learned that a mean cannot see, which cells count."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pytorch_metric_learning.losses import SupConLoss
+
+from phenoloom.cell_sets import store
+from phenoloom.cell_sets.batches import SetBatches
+from phenoloom.cell_sets.learning import SetContrast, Validation, profiles, replicate_retrieval
+from phenoloom.cell_sets.network import DeepSets, counts_matrix
+from phenoloom.cell_sets.relevance import Correlation, relevance
+from phenoloom.cell_sets.sampling import SetSampling
+from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, stratify
+from phenoloom.core.errors import InputError
+from phenoloom.core.ledger import Ledger
+from phenoloom.core.tables import write_table
+from phenoloom.profiles.aggregation import Units
+from phenoloom.profiles.dropped import Dropped
+from phenoloom.training.checkpoints import prepare
+from phenoloom.training.fit import fit
+
+SMALL = {"phi": 64, "rho": [32, 64]}
+DRAWN = {"classes": 4, "sets": 8, "cells": [100, 20], "two_wells": 0.5}
+TRAIN = {
+    "epochs": 60,
+    "learning_rate": 5e-4,
+    "final_learning_rate": 5e-4,
+    "warmup_epochs": 0,
+    "weight_decay": 1e-2,
+    "final_weight_decay": 1e-2,
+    "clip_gradient": None,
+    "accumulate": 1,
+    "devices": 1,
+    "workers": 0,
+    "checkpoint_every": 10,
+    "compile": False,
+    "precision": 32,
+}
+
+
+class Wells:
+    """Wells in memory, in the place of store.Cells. values: list of (M, D). labels: (W,)."""
+
+    def __init__(self, values, labels):
+        self.values = [np.asarray(value, np.float32) for value in values]
+        self.labels, self.features = np.asarray(labels), self.values[0].shape[1]
+        self.lengths = np.array([len(value) for value in values])
+
+    def read(self, well):
+        return self.values[well]
+
+
+def correlated(seed, wells=8, cells=200):
+    """Four compounds whose features 0 and 1 are correlated from -0.9 to 0.9; mean and deviation of all are the same."""
+    rng, values, labels = np.random.default_rng(seed), [], []
+    for label, rho in enumerate(np.linspace(-0.9, 0.9, 4)):
+        for _ in range(wells):
+            well = rng.normal(size=(cells, 8))
+            well[:, 1] = rho * well[:, 0] + np.sqrt(1 - rho**2) * well[:, 1]
+            values.append((well - well.mean(axis=0)) / well.std(axis=0))
+            labels.append(label)
+    return Wells(values, labels)
+
+
+def network(features=8, seed=0, options=SMALL):
+    torch.manual_seed(seed)
+    return DeepSets(features, options)
+
+
+def learned(wells, folder, labels=None, patience=1000, **train):
+    """The learner after training on all wells."""
+    options = {"temperature": 0.1, "patience": patience, "train": {**TRAIN, **train}}
+    sampling = SetSampling(wells.lengths, wells.labels if labels is None else labels, DRAWN, 1)
+    validate = Validation(wells, np.arange(len(wells.labels)), wells.labels) if patience < 1000 else None
+    learner = SetContrast(network(wells.features), options, 4, 1, validate)
+    fit(learner, SetBatches(wells, sampling), options["train"], prepare(folder, "one"))
+    return learner
+
+
+def score(learner, wells):
+    return replicate_retrieval(profiles(learner.backbone, wells, np.arange(len(wells.labels))), wells.labels)
+
+
+def test_a_profile_is_rho_of_the_sum_of_phi_in_any_order():
+    net, cells = network(), torch.randn(50, 8)
+    expected = net.rho(net.phi(cells).sum(dim=0, keepdim=True))
+    lengths = torch.tensor([50])
+    torch.testing.assert_close(net.of_wells(cells, lengths), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net.of_wells(cells.flip(0), lengths, block=7), expected, rtol=1e-4, atol=1e-5)
+    once = counts_matrix(np.zeros(50, int), np.arange(50), np.ones(50), (1, 50))
+    torch.testing.assert_close(net(cells, once), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cell_that_was_drawn_several_times_counts_as_often():
+    net, cells = network(), torch.randn(3, 8)
+    counts = counts_matrix([0, 0, 1], [0, 2, 1], [2, 1, 3], (2, 3))
+    expected = net.rho(torch.stack([net.phi(cells[[0, 0, 2]]).sum(0), net.phi(cells[[1, 1, 1]]).sum(0)]))
+    torch.testing.assert_close(net(cells, counts), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_well_without_cells_has_a_profile_too():
+    found = network().of_wells(torch.randn(4, 8), torch.tensor([0, 4]))
+    assert found.isfinite().all()
+
+
+def test_the_loss_is_supcon_over_all_other_sets():
+    values, labels = torch.randn(6, 5, dtype=torch.float64), [0, 0, 1, 1, 1, 0]
+    unit = torch.nn.functional.normalize(values, dim=1)
+    similar, losses = unit @ unit.T / 0.2, []
+    for i in range(6):
+        others = [a for a in range(6) if a != i]
+        denominator = torch.logsumexp(similar[i, others], 0)
+        positives = [p for p in others if labels[p] == labels[i]]
+        losses.append(-sum(similar[i, p] - denominator for p in positives) / len(positives))
+    found = SupConLoss(temperature=0.2)(values, torch.tensor(labels))
+    torch.testing.assert_close(found, torch.stack(losses).mean())
+
+
+def test_sets_hold_cells_of_one_or_two_wells_of_their_class_by_the_seed():
+    labels = np.array([0, 0, 1, 1, 1, -1])
+    lengths = np.array([50, 60, 40, 0, 70, 30])
+    draw = SetSampling(lengths, labels, DRAWN | {"classes": 8, "sets": 5}, 1)
+    sources = set()
+    for step in range(20):
+        sets = draw(step)
+        for number, label in enumerate(sets.labels):
+            own = sets.sets == number
+            wells = sets.wells[sets.wells_of[own]]
+            assert (
+                set(labels[wells]) == {label} and (sets.cells[own] < lengths[wells]).all() and (sets.cells >= 0).all()
+            )
+            sources.add(len(set(wells)))
+        assert len(sets.labels) == 10 and 40 < sets.times.sum() / 10 < 160
+    assert sources == {1, 2}
+    again = SetSampling(lengths, labels, DRAWN | {"classes": 8, "sets": 5}, 1)(7)
+    assert (again.times == draw(7).times).all() and (again.cells == draw(7).cells).all()
+
+
+def test_one_compound_with_cells_is_refused():
+    with pytest.raises(InputError, match="at least two compounds with cells to learn from, and has 1"):
+        SetSampling(np.array([5, 5, 0]), np.array([0, 0, 1]), DRAWN, 1)
+
+
+def test_a_step_holds_the_cells_that_its_sets_drew():
+    wells = correlated(0, wells=3, cells=30)
+    draw = SetSampling(wells.lengths, wells.labels, DRAWN | {"cells": [20, 5]}, 3)
+    batch, sets = SetBatches(wells, draw)[5], draw(5)
+    sums = torch.sparse.mm(
+        counts_matrix(batch["sets"], batch["places"], batch["times"], (len(sets.labels), len(batch["cells"]))),
+        batch["cells"],
+    )
+    expected = np.zeros(sums.shape)
+    for number, well, cell, times in zip(sets.sets, sets.wells_of, sets.cells, sets.times, strict=True):
+        expected[number] += times * wells.values[sets.wells[well]][cell].astype(float)
+    np.testing.assert_allclose(sums.numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert len(batch["cells"].unique(dim=0)) == len(batch["cells"])
+
+
+def test_it_learns_a_correlation_that_means_and_deviations_do_not_see(tmp_path):
+    teaching, held_out = correlated(0), correlated(1)
+    means = np.concatenate(
+        [[value.mean(0) for value in held_out.values], [value.std(0) for value in held_out.values]], axis=1
+    )
+    assert replicate_retrieval(means, held_out.labels) < 0.4
+    assert score(learned(teaching, tmp_path / "true"), held_out) > 0.9
+    # Even an untrained network sees something of it; labels in random order teach nothing that would bring more.
+    permuted = np.random.default_rng(0).permutation(teaching.labels)
+    assert score(learned(teaching, tmp_path / "permuted", labels=permuted, epochs=30), held_out) < 0.9
+
+
+class Broken(SetBatches):
+    """Batches that cannot be read from a step on."""
+
+    def __getitem__(self, step):
+        if step == 13:
+            raise InputError("the disk is gone")
+        return super().__getitem__(step)
+
+
+def test_training_that_is_stopped_goes_on_and_ends_the_same(tmp_path):
+    wells = correlated(0, wells=3, cells=50)
+    whole = learned(wells, tmp_path / "whole", epochs=6)
+    options = {"temperature": 0.1, "patience": 1000, "train": {**TRAIN, "epochs": 6}}
+    sampling, folder = SetSampling(wells.lengths, wells.labels, DRAWN, 1), prepare(tmp_path / "halves", "one")
+    with pytest.raises(InputError, match="the disk is gone"):
+        fit(SetContrast(network(), options, 4, 1), Broken(wells, sampling), options["train"], folder)
+    rest = SetContrast(network(), options, 4, 1)
+    fit(rest, SetBatches(wells, sampling), options["train"], folder)
+    for one, other in zip(whole.backbone.parameters(), rest.backbone.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_ends_when_validation_gets_no_better_and_keeps_the_best_weights(tmp_path):
+    wells = correlated(0, wells=4, cells=50)
+    learner = learned(wells, tmp_path, patience=3)
+    assert learner.ended and int(learner.epoch) == int(learner.best_epoch) + 3 < 60
+    assert float(learner.best_score) == pytest.approx(score(learner, wells))
+    again = learned(wells, tmp_path, patience=3)  # a finished training is not begun again
+    assert int(again.epoch) == int(learner.epoch)
+
+
+@pytest.fixture
+def plate(tmp_path):
+    """Units of a plate of cells, its files' paths, and its cells."""
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame(rng.normal(size=(90, 3)).astype(np.float32), columns=["Cells_a", "Cells_b", "Cells_c"])
+    cells.loc[[4, 9], "Cells_b"] = np.nan
+    cells.insert(0, "Metadata_Plate", "P1")
+    cells.insert(1, "Metadata_Well", np.tile(["B02", "A01", "A02"], 30))
+    write_table(tmp_path / "cells.parquet", cells)
+
+    def write(name="one", **kwargs):
+        ledger = Ledger("test")
+        units = Units(tmp_path / "cells.parquet", "cells", ledger, Dropped(), None, None, **kwargs)
+        paths = tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet"
+        store.write_cells(units, ["Cells_a", "Cells_b"], *paths, ledger)
+        return [[path] for path in paths], ledger
+
+    return write, cells
+
+
+def test_cells_of_a_well_lie_together_and_missing_values_are_counted(plate):
+    write, cells = plate
+    paths, ledger = write()
+    found = store.Cells(*paths)
+    assert found.wells["Metadata_Well"].tolist() == ["A01", "A02", "B02"] and found.lengths.tolist() == [30, 30, 30]
+    for row, well in enumerate(found.wells["Metadata_Well"]):
+        own = cells.loc[cells["Metadata_Well"] == well, ["Cells_a", "Cells_b"]].fillna(0).to_numpy()
+        assert np.array_equal(found.read(row), own)
+    assert "2 missing values of 1 feature of cells, Cells_b for one" in " ".join(ledger.frame()["reason"])
+
+
+def test_blocks_of_columns_change_no_byte(plate):
+    write, _ = plate
+    one, other = write()[0], write("two", block_bytes=1)[0]
+    assert one[0][0].read_bytes() == other[0][0].read_bytes()
+
+
+def test_damaged_cells_are_named(plate, tmp_path):
+    paths, _ = plate[0]()
+    whole = paths[0][0].read_bytes()
+    for content, words in ((whole[:-4], "cut off"), (b"no array", "cannot be read"), (b"", "cannot be read")):
+        paths[0][0].write_bytes(content)
+        with pytest.raises(InputError, match=f"one.npy.*{words}"):
+            store.Cells(*paths)
+
+
+def test_features_that_a_plate_lacks_are_left_out_of_all(tmp_path):
+    keys = {"Metadata_Plate": ["P"], "Metadata_Well": ["A01"]}
+    write_table(tmp_path / "a.parquet", pd.DataFrame({**keys, "Cells_a": [1.0], "Cells_b": [1.0]}))
+    write_table(tmp_path / "b.parquet", pd.DataFrame({**keys, "Cells_b": [1.0]}))
+    assert store.shared_features([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == (["Cells_b"], {"Cells_a": 1})
+    write_table(tmp_path / "c.parquet", pd.DataFrame({**keys, "Cells_c": [1.0]}))
+    with pytest.raises(InputError, match="share no feature: .*a.parquet, .*c.parquet"):
+        store.shared_features([tmp_path / "a.parquet", tmp_path / "c.parquet"])
+
+
+OPTIONS = {
+    "label": "Perturbation",
+    "validation_share": 0.25,
+    "validation_compounds": [],
+    "validation_plates": ["P3"],
+    "test_plates": ["P4"],
+    "samples": "all",
+}
+
+
+def layout(compounds=8, plates=4):
+    rows = [
+        {"Metadata_Plate": f"P{plate + 1}", "Metadata_Well": f"A{number + 1:02d}", "Metadata_Perturbation": name}
+        | {"Metadata_Control": "negative" if name == "DMSO" else "", "Metadata_Concentration": 1.0 + number % 2}
+        for plate in range(plates)
+        for number, name in enumerate([*[f"c{c}" for c in range(compounds)] * 2, "DMSO"])
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_compound_of_validation_and_no_other_plate_teaches(seed):
+    found = stratify(layout(), OPTIONS, seed, Ledger("t"))
+    teaching, choosing = found[found[SPLIT] == "train"], found[found[SPLIT] == "validation"]
+    assert set(teaching["Metadata_Plate"]) == {"P1", "P2"} and set(choosing["Metadata_Plate"]) == {"P1", "P2", "P3"}
+    assert not set(teaching["Metadata_Perturbation"]) & set(choosing["Metadata_Perturbation"])
+    assert choosing["Metadata_Perturbation"].nunique() == 2 and "DMSO" not in set(teaching["Metadata_Perturbation"])
+    assert (found.loc[found["Metadata_Plate"] == "P4", SPLIT] == "test").all()
+    assert (found.loc[found["Metadata_Plate"] == "P4", PLATE_SIDE] == "test").all()
+    assert found.groupby("Metadata_Perturbation")[COMPOUND_SIDE].nunique().max() == 1
+
+
+def test_one_dose_teaches_and_the_other_is_of_the_test():
+    options = OPTIONS | {"samples": "Metadata_Concentration == 1", "test_plates": [], "validation_plates": []}
+    found = stratify(layout(compounds=6), options, 1, Ledger("t"))
+    assert (found.loc[found[SPLIT] != "test", "Metadata_Concentration"] == 1).all()
+    assert (found.loc[found["Metadata_Concentration"] == 2, SPLIT] == "test").all()
+
+
+def test_names_that_are_unknown_and_too_few_compounds_are_one_sentence():
+    for change, words in (
+        ({"test_plates": ["P9"]}, "test_plates names the plate 'P9'"),
+        ({"validation_compounds": ["c99"]}, "validation_compounds names 'c99'"),
+        ({"label": "Compound"}, "no Metadata_Compound"),
+        ({"samples": "Metadata_Perturbation == 'c1'", "validation_share": 0}, "1 \\(Perturbation\\) is left"),
+    ):
+        with pytest.raises(InputError, match=words):
+            stratify(layout(), OPTIONS | change, 1, Ledger("t"))
+
+
+def test_compounds_with_a_single_well_are_listed():
+    ledger = Ledger("t")
+    wells = layout()
+    stratify(pd.concat([wells, wells.head(1).assign(Metadata_Perturbation="alone")]), OPTIONS, 1, ledger)
+    assert "alone has a single well of" in " ".join(ledger.frame()["reason"])
+
+
+def test_relevance_is_sensitivity_and_activation_from_0_to_1_per_well():
+    net = network().double()
+    wells = [torch.randn(n, 8, dtype=torch.float64) for n in (20, 30, 25)]
+    labels, criterion = [0, 0, 1], SupConLoss(temperature=0.2)
+    found = relevance(net, wells, labels, criterion)
+    assert [len(one.combined) for one in found] == [20, 30, 25]
+    for one in found:
+        for values in (one.sensitivity, one.activation, one.combined):
+            assert values.min() == 0 and values.max() == 1
+    # The derivative by one feature of one cell, from two sides.
+    cells, lengths, step = torch.cat(wells).requires_grad_(True), torch.tensor([20, 30, 25]), 1e-5
+    criterion(net.of_wells(cells, lengths), torch.tensor(labels)).backward()
+    losses = []
+    for sign in (1, -1):
+        moved = cells.detach().clone()
+        moved[3, 2] += sign * step
+        losses.append(criterion(net.of_wells(moved, lengths), torch.tensor(labels)).item())
+    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(float(cells.grad[3, 2]), rel=1e-4)
+    expected = cells.grad[:20].abs().sum(1)
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
+    np.testing.assert_allclose(found[0].sensitivity, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_well_with_one_cell_has_no_relevance_to_compare():
+    found = relevance(network(), [torch.randn(1, 8), torch.randn(5, 8)], [0, 1], lambda values, labels: values.sum())
+    assert found[0].combined.tolist() == [0.0]
+
+
+def test_correlations_over_parts_are_those_of_the_whole():
+    rng = np.random.default_rng(0)
+    values, scores = rng.normal(size=(100, 4)) + 1e4, rng.normal(size=100)
+    values[:, 1] += 2 * scores
+    values[:, 3] = 7
+    found = Correlation(4)
+    for part in np.split(np.arange(100), [30, 31, 80]):
+        found.add(values[part], scores[part])
+    expected = [np.corrcoef(values[:, place], scores)[0, 1] for place in range(3)]
+    np.testing.assert_allclose(found.result()[:3], expected, rtol=1e-6)
+    assert np.isnan(found.result()[3])
+
+
+def test_replicate_retrieval_is_the_mean_over_compounds_of_their_wells():
+    values = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9], [1, 0.2]])
+    assert replicate_retrieval(values, np.array([0, 0, 1, 1, 2])) == pytest.approx((0.75 + 1) / 2, abs=0.3)
+    assert np.isnan(replicate_retrieval(values, np.arange(5)))

@@ -1,0 +1,136 @@
+"""Cells as a learned aggregation reads them: one array per plate, prepared, the cells of a well in one piece."""
+
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from phenoloom.core.errors import InputError
+from phenoloom.core.files import atomic
+from phenoloom.core.tables import METADATA, feature_columns, read_table, write_table
+from phenoloom.core.words import count
+
+#: Columns of the table of wells: first cell in the array, and number of cells.
+START, CELLS = "Start", "Cells"
+#: Files that a process holds open.
+OPEN = 64
+
+
+def shared_features(tables):
+    """(features that all tables of cells have, {feature: number of tables that lack it}), in the first one's order.
+
+    Raises InputError, naming the tables, when they share none.
+    """
+    found = [feature_columns(pq.read_schema(path)) for path in tables]
+    names = list(dict.fromkeys(name for features in found for name in features))
+    lacking = {name: sum(name not in features for features in map(set, found)) for name in names}
+    shared = [name for name in names if not lacking[name]]
+    if not shared:
+        raise InputError(f"the tables of cells share no feature: {', '.join(map(str, tables))}")
+    return shared, {name: number for name, number in lacking.items() if number}
+
+
+def write_cells(units, features, array, wells, ledger, origin=None):
+    """Write the cells of a plate, after the steps that they went through, as float32 (cells, features) and a table.
+
+    units: profiles.aggregation.Units of one plate. features: names, the same for all plates. array, wells: paths of the
+    .npy and of the table of wells, whose rows say where each well's cells lie. A missing value becomes 0, which is the
+    plate's mean once cells are standardised; the ledger counts them. Memory: some blocks of columns.
+    """
+    placed, starts, blocks = units.by_well(features)
+    missing = {}
+    with atomic(array) as partial, open(partial, "wb") as file:
+        values = _mapped(file, (int(starts[-1]), len(features)))
+        for part, block in blocks:
+            lost = ~np.isfinite(block)
+            for name, number in zip(features[part], lost.sum(axis=1), strict=True):
+                if number:
+                    missing[name] = int(number)
+            values[:, part] = np.where(lost, 0, block).T
+        del values
+    if missing:
+        worst = max(missing, key=missing.get)
+        ledger.add(
+            f"{count(sum(missing.values()), 'missing value')} of {count(len(missing), 'feature')} of cells, "
+            f"{worst} for one, count as 0 in a learned aggregation",
+            severity="flagged",
+            unit="feature",
+            count=len(missing),
+            plate=placed["Metadata_Plate"].iloc[0] if len(placed) else "",
+        )
+    table = placed.assign(**{START: starts[:-1], CELLS: np.diff(starts)}).reset_index(drop=True)
+    write_table(wells, table, origin)
+
+
+def _mapped(file, shape):
+    """Array of an open, empty .npy file to write into; one without rows has nothing to map."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    file.flush()
+    if not shape[0]:
+        return np.empty(shape, np.float32)
+    file.truncate(file.tell() + 4 * shape[0] * shape[1])
+    return np.memmap(file.name, np.float32, "r+", file.tell(), shape)
+
+
+class Cells:
+    """Wells of all plates and their cells, read from the files a well at a time.
+
+    wells: DataFrame, Metadata_* of each. lengths: (W,) cells of each. features: number of columns.
+    Cells are read by their place in the file and not through a mapping, whose pages would count as memory.
+    """
+
+    def __init__(self, arrays, tables):
+        """arrays, tables: paths of the files of all plates. Raises InputError, naming the file, for a damaged one."""
+        headers = [_header(path) for path in arrays]
+        widths = {shape[1] for shape, _ in headers}
+        if len(widths) != 1:
+            raise InputError(f"the plates' cells have {sorted(widths)} features; write all of them again")
+        self.features = widths.pop()
+        frames = [read_table(path) for path in tables]
+        for path, table, (shape, begin), frame in zip(arrays, tables, headers, frames, strict=True):
+            due = begin + 4 * shape[0] * shape[1]
+            if os.path.getsize(path) != due or int(frame[CELLS].sum()) != shape[0]:
+                raise InputError(f"{path} and {table} do not belong together, or are cut off; write them again")
+        self._owners = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
+        whole = pd.concat(frames, ignore_index=True)
+        self.lengths, self._starts = whole[CELLS].to_numpy(np.int64), whole[START].to_numpy(np.int64)
+        self.wells = whole[[name for name in whole if name.startswith(METADATA)]]
+        self._files = [(str(path), begin) for path, (_, begin) in zip(arrays, headers, strict=True)]
+        self._open = functools.lru_cache(OPEN)(functools.partial(open, mode="rb", buffering=0))
+
+    def read(self, well):
+        """Cells of one well (M, D) float32."""
+        path, begin = self._files[self._owners[well]]
+        values = np.empty((self.lengths[well], self.features), np.float32)
+        waiting = memoryview(values).cast("B") if values.size else memoryview(b"")
+        offset = begin + 4 * self.features * int(self._starts[well])
+        while len(waiting):
+            got = os.preadv(self._open(path).fileno(), [waiting], offset)
+            if not got:
+                raise InputError(f"{path} was cut off while it was read; write it again")
+            waiting, offset = waiting[got:], offset + got
+        return values
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_open"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._open = functools.lru_cache(OPEN)(functools.partial(open, mode="rb", buffering=0))
+
+
+def _header(path):
+    """((cells, features), place of the first value). Raises InputError where it is no such array."""
+    try:
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            begin = file.tell()
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as an array of cells ({error}); write it again") from error
+    if fortran or len(shape) != 2 or dtype != np.float32:
+        raise InputError(f"{Path(path)} is no array of cells (cells, features) of float32; write it again")
+    return shape, begin
