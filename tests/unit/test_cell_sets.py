@@ -1,5 +1,7 @@
 """Learned aggregation: sets of cells, who teaches, what is learned that a mean cannot see, which cells count."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,8 @@ from phenoloom.cell_sets.network import DeepSets, counts_matrix
 from phenoloom.cell_sets.relevance import Correlation, relevance
 from phenoloom.cell_sets.sampling import SetSampling
 from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, stratify
+from phenoloom.cell_sets.train import load, save, train
+from phenoloom.cell_sets.wells import wells_of_plate
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
 from phenoloom.core.tables import write_table
@@ -215,7 +219,7 @@ def plate(tmp_path):
         ledger = Ledger("test")
         units = Units(tmp_path / "cells.parquet", "cells", ledger, Dropped(), None, None, **kwargs)
         paths = tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet"
-        store.write_cells(units, ["Cells_a", "Cells_b"], *paths, ledger)
+        store.write_cells(units, ["Cells_a", "Cells_b"], {"minimum_cells": 1}, *paths, ledger)
         return [[path] for path in paths], ledger
 
     return write, cells
@@ -289,6 +293,12 @@ def test_no_compound_of_validation_and_no_other_plate_teaches(seed):
     assert found.groupby("Metadata_Perturbation")[COMPOUND_SIDE].nunique().max() == 1
 
 
+def test_a_compound_is_held_out_with_all_its_doses():
+    options = OPTIONS | {"label": "Treatment", "validation_compounds": ["c1"]}
+    found = stratify(layout(), options, 1, Ledger("t"))
+    assert set(found.loc[found[COMPOUND_SIDE] == "validation", "Metadata_Perturbation"]) == {"c1"}
+
+
 def test_one_dose_teaches_and_the_other_is_of_the_test():
     options = OPTIONS | {"samples": "Metadata_Concentration == 1", "test_plates": [], "validation_plates": []}
     found = stratify(layout(compounds=6), options, 1, Ledger("t"))
@@ -300,7 +310,7 @@ def test_names_that_are_unknown_and_too_few_compounds_are_one_sentence():
     for change, words in (
         ({"test_plates": ["P9"]}, "test_plates names the plate 'P9'"),
         ({"validation_compounds": ["c99"]}, "validation_compounds names 'c99'"),
-        ({"label": "Compound"}, "no Metadata_Compound"),
+        ({"label": "Gene"}, "no Metadata_Gene"),
         ({"samples": "Metadata_Perturbation == 'c1'", "validation_share": 0}, "1 \\(Perturbation\\) is left"),
     ):
         with pytest.raises(InputError, match=words):
@@ -359,3 +369,68 @@ def test_replicate_retrieval_is_the_mean_over_compounds_of_their_wells():
     values = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9], [1, 0.2]])
     assert replicate_retrieval(values, np.array([0, 0, 1, 1, 2])) == pytest.approx((0.75 + 1) / 2, abs=0.3)
     assert np.isnan(replicate_retrieval(values, np.arange(5)))
+
+
+OF_STEP = {
+    **OPTIONS,
+    **SMALL,
+    "validation_plates": [],
+    "test_plates": ["P2"],
+    "temperature": 0.1,
+    "sets": DRAWN | {"cells": [20, 5]},
+    "epochs": 4,
+    "patience": 20,
+    "learning_rate": 5e-4,
+    "weight_decay": 1e-2,
+}
+
+
+def stored(folder, features=3):
+    """store.Cells of two plates of nine wells each."""
+    rng, arrays, tables = np.random.default_rng(0), [], []
+    for plate in ("P1", "P2"):
+        wells = layout(compounds=4, plates=1).assign(Metadata_Plate=plate)
+        table = wells.loc[wells.index.repeat(10)].reset_index(drop=True)
+        values = pd.DataFrame(rng.normal(size=(len(table), features)), columns=[f"Cells_{n}" for n in range(features)])
+        write_table(folder / f"{plate}.cells.parquet", pd.concat([table, values.astype(np.float32)], axis=1))
+        ledger = Ledger("test")
+        units = Units(folder / f"{plate}.cells.parquet", "cells", ledger, Dropped(), None, None)
+        arrays.append(folder / f"{plate}.npy")
+        tables.append(folder / f"{plate}.parquet")
+        store.write_cells(units, list(values), {"minimum_cells": 1}, arrays[-1], tables[-1], ledger)
+    return store.Cells(arrays, tables)
+
+
+def test_training_writes_weights_card_log_and_who_taught_and_plates_get_profiles(tmp_path):
+    cells, ledger = stored(tmp_path), Ledger("test")
+    paths = {name: tmp_path / f"out.{name}" for name in ("weights", "card", "log", "wells")}
+    train(OF_STEP, cells, paths, prepare(tmp_path / "c", "x"), seed=1, threads=1, gpus=0, ledger=ledger)
+    said = json.loads(paths["card"].read_text())
+    assert said["network"]["features"] == 3 and said["data"]["train wells"] == 6 and said["training"]["steps"] == 4
+    sides = pd.read_parquet(paths["wells"])
+    assert sides[SPLIT].value_counts().to_dict() == {"test": 10, "train": 6, "validation": 2}
+    assert len(paths["log"].read_text().splitlines()) == 1 + 4 and not list((tmp_path / "c").rglob("*.safetensors"))
+    one_plate = store.Cells([tmp_path / "P2.npy"], [tmp_path / "P2.parquet"])
+    wells = wells_of_plate(load(paths["weights"]), one_plate, sides)
+    assert len(wells) == 9 and set(wells[PLATE_SIDE]) == {"test"} and wells["Metadata_Count_Cells"].tolist() == [10] * 9
+    values = wells.filter(like="DeepSets_")
+    expected = load(paths["weights"]).of_wells(torch.from_numpy(one_plate.read(4)), torch.tensor([10]))
+    np.testing.assert_allclose(values.iloc[4], expected.detach().numpy()[0], rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_something_else_and_other_features_are_one_sentence(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="a.safetensors holds no weights of a learned aggregation"):
+        load(tmp_path / "a.safetensors")
+    save(network(features=5), tmp_path / "b.safetensors")
+    with pytest.raises(InputError, match="takes 5 features and the cells have 3"):
+        wells_of_plate(load(tmp_path / "b.safetensors"), stored(tmp_path), pd.DataFrame())
+
+
+def test_without_validation_wells_the_last_weights_are_kept_and_it_is_said(tmp_path):
+    ledger = Ledger("test")
+    paths = {name: tmp_path / f"out.{name}" for name in ("weights", "card", "log", "wells")}
+    options = OF_STEP | {"validation_share": 0}
+    train(options, stored(tmp_path), paths, prepare(tmp_path / "c", "x"), seed=1, threads=1, gpus=0, ledger=ledger)
+    assert "no two wells share a validation compound" in " ".join(ledger.frame()["reason"])
+    assert json.loads(paths["card"].read_text())["training"]["best_epoch"] == 4

@@ -5,7 +5,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from phenoloom.config.schema import SCHEMAS
-from phenoloom.profiles.chain import after_aggregate, before_aggregate, parse, problems
+from phenoloom.profiles.chain import after_aggregate, before_aggregate, learned, parse, problems
 from profile_options import chain
 
 SCHEMA = yaml.safe_load((SCHEMAS / "profiles.schema.yaml").read_text(encoding="utf-8"))
@@ -83,3 +83,24 @@ def test_a_chain_for_wells_needs_no_aggregate():
 def test_unknown_steps_are_refused(steps):
     with pytest.raises(ValueError, match="step"):
         parse(steps)
+
+
+@pytest.mark.parametrize(
+    ("steps", "level", "sentence"),
+    [
+        (["deep_sets", "aggregate"], "cells", "aggregate and deep_sets both make wells"),
+        (["deep_sets", "deep_sets"], "cells", "deep_sets stands twice"),
+        (["deep_sets"], "sites", "deep_sets works on cells, and there is a representation of sites"),
+        (["tvn", "deep_sets"], "cells", "tvn makes sites of cells, and deep_sets works on cells"),
+        (["deep_sets", "tvn"], "cells", "tvn works on sites; move it before"),
+        (["feature_select", "deep_sets"], "cells", "feature_select works on wells; move it after"),
+    ],
+)
+def test_a_learned_aggregation_stands_where_aggregate_would(steps, level, sentence):
+    assert any(sentence in problem for problem in problems([{name: {}} for name in steps], level))
+
+
+def test_steps_lie_before_and_after_a_learned_aggregation():
+    steps = [{"normalize": {}}, {"deep_sets": {"phi": 8}}, {"feature_select": {}}]
+    assert problems(steps, "cells") == [] and learned(steps) == {"phi": 8} and learned(steps[:1]) is None
+    assert before_aggregate(steps) == steps[:2] and after_aggregate(steps) == steps[2:]

@@ -98,3 +98,8 @@ def for_images(path):
         for dataset in study.image_datasets()
         for plate in study.plates(dataset)
     ]
+
+
+def one_of(names):
+    """Constraint of a wildcard: one of some names, nothing where there are none."""
+    return "|".join(names) or "(?!)"

@@ -70,6 +70,8 @@ rule aggregate:
         "<logs>/{dataset}/aggregate/{representation}.{profile}/{plate}.log",
     benchmark:
         "<benchmarks>/{dataset}/aggregate/{representation}.{profile}/{plate}.tsv"
+    wildcard_constraints:
+        profile=one_of(_averaged),
     conda:
         "../envs/profiles.yaml"
     threads: 1
@@ -84,14 +86,102 @@ rule aggregate:
         "../scripts/aggregate.py"
 
 
+rule cell_sets:
+    """Cells of one plate after the steps before deep_sets, well by well, as the network of these reads them."""
+    input:
+        unpack(files_of_wells),
+        table=unit_table,
+        tables=tables_of_all_plates,
+    output:
+        cells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.npy",
+        wells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.parquet",
+        dropped="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.dropped.parquet",
+        ledger="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.ledger.parquet",
+    log:
+        "<logs>/{dataset}/cell_sets/{representation}.{profile}/{plate}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/cell_sets/{representation}.{profile}/{plate}.tsv"
+    conda:
+        "../envs/profiles.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1600),
+    params:
+        steps=lambda wildcards: chains.before_aggregate(config["profiles"][wildcards.profile]),
+        layout=layout_of_wells,
+        code=code_of("cell_sets", "profiles"),
+    script:
+        "../scripts/cell_sets.py"
+
+
+rule deep_sets:
+    """Train the network that makes wells of cells: sets of cells of one compound come near each other."""
+    input:
+        cells=cell_sets_of_all_plates(".npy"),
+        wells=cell_sets_of_all_plates(".parquet"),
+    output:
+        weights="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/model.safetensors",
+        card="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/card.json",
+        log="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/training.csv",
+        wells="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/wells.parquet",
+        ledger="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/ledger.parquet",
+    log:
+        "<logs>/{dataset}/deep_sets/{representation}.{profile}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/deep_sets/{representation}.{profile}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: lambda wildcards: learned_step(wildcards)["threads"]
+    resources:
+        mem_mb=lambda wildcards, attempt: int(attempt * (SNAKEMAKE_MB + learned_step(wildcards)["memory_mb"])),
+        runtime=lambda wildcards: int(60 * learned_step(wildcards)["hours"]),
+        gpu=1,
+    params:
+        options=learning_options,
+        seed=config["seed"],
+        code=code_of("deep_sets", "torch"),
+    script:
+        "../scripts/deep_sets.py"
+
+
+rule aggregate_learned:
+    """Wells of one plate by the network of a chain's deep_sets; what it needs of the training is its weights."""
+    input:
+        cells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.npy",
+        cell_wells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.parquet",
+        dropped="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.dropped.parquet",
+        ledger="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.ledger.parquet",
+        weights="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/model.safetensors",
+        sides="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/wells.parquet",
+    output:
+        wells="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.parquet",
+        dropped="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.dropped.parquet",
+        ledger="<results>/{dataset}/profiles/{representation}/{profile}/wells/{plate}.ledger.parquet",
+    log:
+        "<logs>/{dataset}/aggregate_learned/{representation}.{profile}/{plate}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/aggregate_learned/{representation}.{profile}/{plate}.tsv"
+    wildcard_constraints:
+        profile=one_of(_learned_chains),
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory(2500),
+    params:
+        code=code_of("aggregate_learned", "torch"),
+    script:
+        "../scripts/aggregate_learned.py"
+
+
 rule profile:
     """Profiles of wells and treatments: the steps after aggregate over all plates, and what they dropped."""
     input:
         wells=per_plate(".parquet"),
         dropped=per_plate(".dropped.parquet"),
         ledgers=per_plate(".ledger.parquet"),
-        tvn_dropped=of_tvn(".dropped.parquet"),
-        tvn_ledger=of_tvn(".ledger.parquet"),
+        fit_dropped=of_tvn(".dropped.parquet"),
+        fit_ledger=ledger_of_fit,
     output:
         wells="<results>/{dataset}/profiles/{representation}/{profile}/wells.parquet",
         treatments="<results>/{dataset}/profiles/{representation}/{profile}/treatments.parquet",

@@ -10,14 +10,14 @@ from phenoloom.profiles.storage import read_wells
 def main(snakemake):
     with job(snakemake) as run:
         dropped = Dropped()
-        for path in [*snakemake.input.tvn_dropped, *snakemake.input.dropped]:
+        for path in [*snakemake.input.fit_dropped, *snakemake.input.dropped]:
             dropped.extend(read_dropped(path))
         tables = [read_wells(path) for path in snakemake.input.wells]
         wells, treatments = profile(tables, snakemake.params.steps, run.ledger, dropped, run.seed)
         run.save_table(snakemake.output.wells, wells)
         run.save_table(snakemake.output.treatments, treatments)
         dropped.write(snakemake.output.dropped)
-        earlier = read_ledgers([*snakemake.input.tvn_ledger, *snakemake.input.ledgers])
+        earlier = read_ledgers([*snakemake.input.fit_ledger, *snakemake.input.ledgers])
         run.ledger.extend(earlier)
         run.ledger.write(snakemake.output.ledger)
 

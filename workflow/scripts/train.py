@@ -1,14 +1,12 @@
 """Rule train: stored images, split and options of a model -> weights of one of its networks, card and log."""
 
-import hashlib
-import json
 from pathlib import Path
 
 from phenoloom.core.job import job
 from phenoloom.core.tables import read_table
 from phenoloom.models.train import train
 from phenoloom.tensors.store import Items
-from phenoloom.training.checkpoints import prepare
+from phenoloom.training.checkpoints import fingerprint, prepare
 
 
 def main(snakemake):
@@ -36,12 +34,6 @@ def main(snakemake):
 def starting_from(weights, block):
     """The model's block with the file of the weights that it starts from, which may be another model's of the study."""
     return {**block, "weights": weights[0]} if weights and len(weights) == 1 else block
-
-
-def fingerprint(origin):
-    """Name of a training by its params, code and inputs: with others a checkpoint is of no use."""
-    told = json.dumps([origin[name] for name in ("params", "code", "inputs")], sort_keys=True)
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,13 @@ _entered = sorted(
 )
 
 
+#: Chains by how they make wells of cells: by a network that learns to, or by a statistic of each feature.
+_learned_chains = [name for name, steps in config["profiles"].items() if chains.learned(steps) is not None]
+_averaged = [name for name in config["profiles"] if name not in _learned_chains]
+
+#: Options of the step deep_sets that its network does not depend on.
+_NOT_OF_NETWORK = ("threads", "memory_mb", "hours", "minimum_cells")
+
 #: Keys of a dataset that say how its plate maps are read.
 LAYOUT_OPTIONS = ("platemap_columns", "annotations", "controls")
 
@@ -97,6 +104,41 @@ def of_tvn(ending):
         return [f"{folder}/tvn{ending}"] if fitted else []
 
     return paths
+
+
+def learned_step(wildcards):
+    """Options of the step deep_sets of a chain."""
+    return chains.learned(config["profiles"][wildcards.profile])
+
+
+def learning_options(wildcards):
+    """Options of the step deep_sets that change its network."""
+    return {name: value for name, value in learned_step(wildcards).items() if name not in _NOT_OF_NETWORK}
+
+
+def tables_of_all_plates(wildcards):
+    """Tables of all plates of a representation, whose shared features a learned aggregation reads."""
+    dataset, representation = wildcards.dataset, wildcards.representation
+    folder = f"<results>/{dataset}/representations/{representation}/{study.level(dataset, representation)}"
+    return [f"{folder}/{unit}.parquet" for unit in study.units(dataset, representation)]
+
+
+def cell_sets_of_all_plates(ending):
+    """Input function: the cells of every plate as a learned aggregation reads them, or what goes with them."""
+
+    def paths(wildcards):
+        folder = f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}/cell_sets"
+        return [f"{folder}/{plate}{ending}" for plate in study.units(wildcards.dataset, wildcards.representation)]
+
+    return paths
+
+
+def ledger_of_fit(wildcards):
+    """Ledger of what a chain fits or learns over all plates, none where it does neither."""
+    if wildcards.profile in _learned_chains:
+        folder = f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}"
+        return [f"{folder}/deep_sets/ledger.parquet"]
+    return of_tvn(".ledger.parquet")(wildcards)
 
 
 def seed_of_chain(wildcards):

@@ -1,11 +1,6 @@
 """Inputs, outputs and resources of the rules in tensors.smk."""
 
 
-def one_of(names):
-    """Constraint of a wildcard: one of some names, nothing where there are none."""
-    return "|".join(names) or "(?!)"
-
-
 def tensor_files(unit):
     """Outputs of a tensor of one plate or sample."""
     folder = "<results>/{dataset}/tensors/{tensor}"

@@ -75,11 +75,11 @@ class Validation:
 @torch.no_grad()
 def profiles(network, cells, wells):
     """Profiles (n, dim) float32 of wells, a well's cells in memory at a time."""
-    network = network.eval()
+    network, device = network.eval(), next(network.parameters()).device
     found = np.zeros((len(wells), network.dim), np.float32)
     for row, well in enumerate(wells):
-        values = torch.from_numpy(cells.read(well))
-        found[row] = network.of_wells(values, torch.tensor([len(values)]))[0].cpu().numpy()
+        values = torch.from_numpy(cells.read(well)).to(device)
+        found[row] = network.of_wells(values, torch.tensor([len(values)], device=device))[0].cpu().numpy()
     network.train()
     return found
 

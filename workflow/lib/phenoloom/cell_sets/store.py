@@ -33,14 +33,15 @@ def shared_features(tables):
     return shared, {name: number for name, number in lacking.items() if number}
 
 
-def write_cells(units, features, array, wells, ledger, origin=None):
+def write_cells(units, features, options, array, wells, ledger, origin=None):
     """Write the cells of a plate, after the steps that they went through, as float32 (cells, features) and a table.
 
-    units: profiles.aggregation.Units of one plate. features: names, the same for all plates. array, wells: paths of the
-    .npy and of the table of wells, whose rows say where each well's cells lie. A missing value becomes 0, which is the
-    plate's mean once cells are standardised; the ledger counts them. Memory: some blocks of columns.
+    units: profiles.aggregation.Units of one plate. features: names, the same for all plates. options: of the step
+    deep_sets. array, wells: paths of the .npy and of the table of wells, which says where each well's cells lie. A
+    missing value becomes 0, which is the plate's mean once cells are standardised; the ledger counts them. Memory: some
+    blocks of columns.
     """
-    placed, starts, blocks = units.by_well(features)
+    placed, starts, blocks = units.by_well(features, options)
     missing = {}
     with atomic(array) as partial, open(partial, "wb") as file:
         values = _mapped(file, (int(starts[-1]), len(features)))

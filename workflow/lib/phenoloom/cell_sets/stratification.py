@@ -8,7 +8,7 @@ import pandas as pd
 
 from phenoloom.core.errors import InputError
 from phenoloom.metric_learning.splits import TEST, TRAIN, column_name, stream
-from phenoloom.profiles.annotation import plain_text
+from phenoloom.profiles.annotation import plain_text, treatments
 from phenoloom.profiles.queries import select
 
 VALIDATION = "validation"
@@ -21,19 +21,19 @@ FEWEST_WELLS = 2
 def stratify(wells, options, seed, ledger):
     """Table of wells with the side of their compound and plate, and `train`, `validation` or `test` for the well.
 
-    wells: DataFrame, Metadata_* of all wells. options: `label` (column of what counts as a compound),
-    `validation_share` or `validation_compounds`, `validation_plates`, `test_plates`, and `samples`, a query for the
-    wells to learn from, such as one dose; others are of the test.
+    wells: DataFrame, Metadata_* of all wells. options: `label` (column of what replicates share), `validation_share` or
+    `validation_compounds`, `validation_plates`, `test_plates`, and `samples`, a query for the wells to learn from, such
+    as one dose; others are of the test. Compounds are held out whole, whatever their doses.
     A well teaches when its compound and its plate are of training; it chooses the weights when its compound is of
     validation and its plate not of the test; every other one, and every negative control, is of the test.
     Compounds with a single well to learn from are listed in the ledger.
     Raises InputError for unknown names and where fewer than two compounds are left to learn from.
     """
-    labels = plain_text(wells[_known(wells, options["label"])])
+    labels, compound = labels_of(wells, options["label"]), labels_of(wells, "Perturbation")
     plates = plain_text(wells["Metadata_Plate"])
     control = plain_text(wells["Metadata_Control"]) if "Metadata_Control" in wells else np.full(len(wells), "")
     treated = (labels != "") & (control != "negative")
-    compounds = np.where(np.isin(labels, _validation_compounds(labels[treated], options, seed)), VALIDATION, TRAIN)
+    compounds = np.where(np.isin(compound, _validation_compounds(compound[treated], options, seed)), VALIDATION, TRAIN)
     sides = np.full(len(wells), TRAIN, dtype=object)
     for side, key in ((VALIDATION, "validation_plates"), (TEST, "test_plates")):
         unknown = sorted(set(map(str, options[key])) - set(plates))
@@ -50,15 +50,18 @@ def stratify(wells, options, seed, ledger):
             f"a learned aggregation needs at least two compounds to learn from; {len(set(labels[split == TRAIN]))} "
             f"({options['label']}) is left by the stratification"
         )
-    found = {COMPOUND_SIDE: np.where(labels == "", "", compounds), PLATE_SIDE: sides, SPLIT: split}
+    found = {COMPOUND_SIDE: np.where(compound == "", "", compounds), PLATE_SIDE: sides, SPLIT: split}
     return wells.assign(**{name: pd.Series(values, wells.index, dtype=object) for name, values in found.items()})
 
 
-def _known(wells, name):
+def labels_of(wells, name):
+    """Text (n,) of a metadata column; `Treatment` is perturbation, concentration and unit where no column is it."""
     column = column_name(name)
+    if name == "Treatment" and column not in wells:
+        return treatments(wells)
     if column not in wells:
-        raise InputError(f"the wells have no {column}, which the learned aggregation takes for the compound")
-    return column
+        raise InputError(f"the wells have no {column}, which the learned aggregation asks for")
+    return plain_text(wells[column])
 
 
 def _validation_compounds(labels, options, seed):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from phenoloom.commands import prepare
+from phenoloom.profiles.chain import learned
 from phenoloom.record.events import read_runs
 from phenoloom.running import machine
 from phenoloom.running.previous import settle
@@ -59,7 +60,8 @@ def _profile(rest):
 def _gpu_rules(config):
     """Rules that ask for a GPU unless the profile says otherwise."""
     trained = [f"train_{name}" for name, block in config["models"].items() if block["kind"] != "pretrained"]
-    return [*trained, "embed"] if config["models"] else []
+    embedding = ["embed"] if config["models"] else []
+    return [*trained, *embedding, *(["deep_sets"] if any(map(learned, config["profiles"].values())) else [])]
 
 
 def _resources(rest):

@@ -443,7 +443,11 @@ def _jobs(dataset, images, folder, config):
     profiled = [chain for name, chain in _profiled(config, dataset) if name in entered]
     computed = [chain for name, chain in _profiled(config, dataset) if name not in entered]
     jobs = {"dataset_summary": 1, "figure_plate_heatmaps": 1, "enter": len(entered)}
-    jobs |= {"aggregate of tables": len(profiled), "aggregate": 0}
+    learned = _learned_chains(config)
+    by_network = sum(chain in learned for chain in profiled), sum(chain in learned for chain in computed)
+    jobs |= {"aggregate of tables": len(profiled) - by_network[0], "aggregate": 0}
+    jobs |= dict.fromkeys(("cell_sets", "aggregate_learned"), by_network[0] + by_network[1] * plates)
+    jobs["deep_sets"] = by_network[0] + (by_network[1] if plates else 0)
     jobs |= dict.fromkeys(("profile", "figure_umap"), len(profiled) + (len(computed) if plates else 0))
     jobs["tvn"] = sum(_fitted_over_plates(config, name) for name in (profiled + computed if plates else profiled))
     if not plates:
@@ -456,7 +460,7 @@ def _jobs(dataset, images, folder, config):
         jobs |= {"index": split, "plate_index": plates}  # which `prepare` does for images that exist
     if pipeline:
         jobs |= {"cellprofiler": split, "cells": plates}
-    jobs["aggregate"] = len(computed) * plates
+    jobs["aggregate"] = (len(computed) - by_network[1]) * plates
     return jobs | _jobs_of_models(config, dataset, plates)
 
 
@@ -536,6 +540,13 @@ def _profiled(config, dataset):
     names += [*_learned(config, dataset), *(block.get("representations") or {})]
     chains, limited = config.get("profiles") or {}, config.get("profiles_of") or {}
     return [(name, chain) for name in names for chain in plan.chains_of(dataset, name, chains, limited)]
+
+
+def _learned_chains(config):
+    """Names of the chains that learn how to make wells of cells."""
+    from phenoloom.profiles.chain import learned
+
+    return {name for name, steps in config["profiles"].items() if learned(steps) is not None}
 
 
 def _fitted_over_plates(config, name):

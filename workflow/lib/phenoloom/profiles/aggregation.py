@@ -49,20 +49,35 @@ def aggregate_table(
     `block_bytes` plus the metadata columns.
     Raises InputError for a chain that cannot work on this level and for a table without keys or features.
     """
+    units = prepared(path, steps, ledger, dropped, layout, plates, level, block_bytes, imaged, fitted)
+    return units.aggregate(parse(steps)[-1][1])
+
+
+def prepared(
+    path,
+    steps,
+    ledger,
+    dropped,
+    layout=None,
+    plates=None,
+    level="cells",
+    block_bytes=BLOCK_BYTES,
+    imaged=None,
+    fitted=None,
+):
+    """Units of one table after the steps before the last one, which is to make wells of them. See aggregate_table."""
     found = problems(steps, level)
     if found:
         raise InputError(f"the profile chain cannot work on {path.name if hasattr(path, 'name') else path}: {found[0]}")
     units = Units(path, level, ledger, dropped, layout, plates, block_bytes, imaged)
-    for name, options in parse(steps):
+    for name, options in parse(steps)[:-1]:
         if name == "filter":
             units.filter(options)
         elif name == "normalize":
             units.normalize(options)
         elif name == "tvn":
             units.whiten(options, fitted)
-        else:
-            return units.aggregate(options)
-    raise AssertionError("a chain without aggregate has a problem")
+    return units
 
 
 def fit_tvn(tables, steps, level, ledger, dropped, block_bytes=BLOCK_BYTES):
@@ -170,28 +185,33 @@ class Units:
 
     def aggregate(self, options):
         """One row per well: median or mean of its units, wells with fewer cells than `minimum_cells` left out."""
+        order, starts, metadata = self._counted_wells(options)
+        result = self._reduced(order, starts, options["operation"], "aggregate")
+        features = pd.DataFrame(result.T, columns=self.features, index=metadata.index)
+        frame = pd.concat([metadata, features], axis=1)
+        return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
+
+    def by_well(self, features, options):
+        """(wells, starts, blocks) of the units that are left, one well after the other.
+
+        wells: DataFrame, the metadata of each. starts: (wells + 1,) first unit of each and the end. blocks: iterator of
+        (slice of `features`, their values (d, units)). Wells with fewer cells than `minimum_cells` are left out.
+        """
+        order, starts, metadata = self._counted_wells(options)
+        width = self._block_width()
+        parts = (slice(first, min(first + width, len(features))) for first in range(0, len(features), width))
+        return metadata, starts, ((part, self._block(features[part], order)) for part in parts)
+
+    def _counted_wells(self, options):
+        """(order, starts) of _order, and the metadata of the wells with their numbers of cells and sites."""
         counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.rows_of_wells))
         cells = self._cells(counts)
         self._leave_out_small(cells, counts, options["minimum_cells"])
         order, kept, starts = self._order()
-        result = self._reduced(order, starts, options["operation"], "aggregate")
         metadata = self.wells.loc[kept].copy()
         metadata["Metadata_Count_Cells"] = pd.array(cells[kept], dtype="Int64") if cells is not None else pd.NA
         metadata["Metadata_Count_Sites"] = pd.array(self._sites()[kept], dtype="Int64")
-        features = pd.DataFrame(result.T, columns=self.features, index=metadata.index)
-        frame = pd.concat([metadata.drop(columns=[n for n in _COUNTS if metadata[n].isna().all()]), features], axis=1)
-        return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
-
-    def by_well(self, features):
-        """(wells, starts, blocks) of the units that are left, one well after the other.
-
-        wells: DataFrame, the metadata of each. starts: (wells + 1,) first unit of each and the end. blocks: iterator of
-        (slice of `features`, their values (d, units)).
-        """
-        order, kept, starts = self._order()
-        width = self._block_width()
-        parts = (slice(first, min(first + width, len(features))) for first in range(0, len(features), width))
-        return self.wells.loc[kept], starts, ((part, self._block(features[part], order)) for part in parts)
+        return order, starts, metadata.drop(columns=[name for name in _COUNTS if metadata[name].isna().all()])
 
     def to_sites(self, operation):
         """One row per site from here on: median or mean of its cells. Rows that are sites already stay as they are."""

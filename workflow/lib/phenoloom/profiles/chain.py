@@ -1,6 +1,9 @@
 """Steps of a profile chain as the study's config lists them. Imports nothing heavy: the DAG is built with it."""
 
-STEPS = ("filter", "normalize", "tvn", "aggregate", "feature_select", "harmonize", "consensus")
+STEPS = ("filter", "normalize", "tvn", "aggregate", "deep_sets", "feature_select", "harmonize", "consensus")
+
+#: Steps that make wells of cells or sites, of which a chain has one.
+AGGREGATES = ("aggregate", "deep_sets")
 
 #: Steps that can act on cells or sites, before `aggregate`.
 BEFORE = ("filter", "normalize", "tvn")
@@ -23,12 +26,12 @@ def parse(steps):
 
 
 def before_aggregate(steps):
-    """The steps up to and including `aggregate`, as configured; none where the chain has no `aggregate`."""
+    """The steps up to and including the one that makes wells, as configured; none where the chain has no such step."""
     return list(steps[: _position(steps) + 1])
 
 
 def after_aggregate(steps):
-    """The steps after `aggregate`, as configured; all where the chain has no `aggregate`."""
+    """The steps after the one that makes wells, as configured; all where the chain has no such step."""
     return list(steps[_position(steps) + 1 :])
 
 
@@ -40,19 +43,31 @@ def fitted_over_plates(steps):
     return []
 
 
+def learned(steps):
+    """Options of the step that learns how to make wells of cells, None where the chain has none."""
+    return next((options for name, options in parse(steps) if name == "deep_sets"), None)
+
+
 def problems(steps, level=None):
     """Sentences about what cannot work in a chain; level: cells, sites, wells, treatments or None (any)."""
     names = [name for name, _ in parse(steps)]
     found = []
-    if names.count("aggregate") > 1:
-        found.append("aggregate stands twice; a chain has at most one")
+    aggregates = [name for name in names if name in AGGREGATES]
+    if len(aggregates) > 1:
+        found.append(
+            f"{aggregates[0]} stands twice; a chain has at most one"
+            if len(set(aggregates)) == 1
+            else "aggregate and deep_sets both make wells; keep one of them"
+        )
+    if "deep_sets" in names and level not in (None, "cells"):
+        found.append(f"deep_sets works on cells, and there is a representation of {level}; say profiles_of")
     if "consensus" in names and names.index("consensus") != len(names) - 1:
         found.append("consensus ends a chain; move it to the end and keep one")
     for number, (name, options) in enumerate(parse(steps)):
         if name == "tvn":
             found.extend(_problems_of_tvn(options, names, number, level))
     if level in ("cells", "sites"):
-        if "aggregate" not in names:
+        if not aggregates:
             found.append(f"the units are {level}, so that a step `aggregate` is needed")
         for name, options in parse(before_aggregate(steps)):
             found.extend(_problems_before(name, options))
@@ -64,15 +79,17 @@ def _problems_of_tvn(options, names, number, level):
         yield "tvn stands twice; a chain has at most one"
     if level in ("wells", "treatments"):
         yield f"tvn works on sites, and there is a representation of {level}; leave the step out or the representation"
-    elif "aggregate" in names[:number]:
+    elif set(AGGREGATES) & set(names[:number]):
         yield "tvn works on sites; move it before aggregate"
+    elif "deep_sets" in names:
+        yield "tvn makes sites of cells, and deep_sets works on cells; leave one of them out"
     by = options.get("by", "dataset")
     if by != "dataset" and options.get("method", "PCA") == "PCA":
         yield f"tvn by {by} gives each {by} axes of its own, which cannot be compared; add method: ZCA"
 
 
 def _problems_before(name, options):
-    if name not in (*BEFORE, "aggregate"):
+    if name not in (*BEFORE, *AGGREGATES):
         yield f"{name} works on wells; move it after aggregate"
     if name == "normalize" and options.get("method") == "spherize":
         yield "spherize works on wells; move it after aggregate"
@@ -81,5 +98,5 @@ def _problems_before(name, options):
 
 
 def _position(steps):
-    """Index of `aggregate`, -1 where there is none."""
-    return next((number for number, step in enumerate(steps) if "aggregate" in step), -1)
+    """Index of the step that makes wells, -1 where there is none."""
+    return next((number for number, step in enumerate(steps) if set(AGGREGATES) & set(step)), -1)

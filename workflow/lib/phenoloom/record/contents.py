@@ -18,6 +18,7 @@ FILES = {
     "{}/summary/*.parquet": "Counts of what was laid out, imaged, kept and measured",
     "{}/profiles/*/*/*.parquet": "Profiles, and what was dropped on the way to them",
     "{}/profiles/*/*/tvn.npz": "What a typical variation normalisation was fitted to",
+    "{}/profiles/*/*/deep_sets/*": "A network that makes wells of cells: weights, card, log, and which wells taught it",
     "{}/cell_profiles/*/*/*": "Profile of single cells: the embedding of each, what was fitted, what was left out",
     "{}/anndata/*.h5ad": "Single cells as AnnData: features, metadata, embedding, map and clusters of every profile",
     "figures/**/*.svg": "Figure",
@@ -31,6 +32,7 @@ FILES = {
 }
 #: What is listed by folder only: it may hold a hundred thousand files.
 FOLDERS = {
+    "{}/profiles/*/*/cell_sets": "Single cells of each plate as a network that makes wells of them reads them",
     "{}/images": "Simulated images, one folder per plate and batch of sites",
     "{}/index": "Index of all images, with the size and digest of each file",
     "{}/manifests": "Files of all samples of single events, with the size and digest of each",

@@ -1,5 +1,6 @@
 """Checkpoints of training in safetensors: the last and the one before it, whole files or none, no pickles."""
 
+import hashlib
 import json
 import logging
 import os
@@ -16,6 +17,12 @@ LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 _LEARNER, _OPTIMIZER = "learner.", "optimizer."
 
 log = logging.getLogger("phenoloom")
+
+
+def fingerprint(origin):
+    """Name of a training by its params, code and inputs: with others a checkpoint is of no use."""
+    told = json.dumps([origin[name] for name in ("params", "code", "inputs")], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
 
 def prepare(checkpoints, fingerprint):

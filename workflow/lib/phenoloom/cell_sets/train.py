@@ -1,0 +1,141 @@
+"""Train the network of a learned aggregation on the cells of all plates: weights, card, log and who taught it."""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from phenoloom.cell_sets.batches import SetBatches
+from phenoloom.cell_sets.learning import SetContrast, Validation
+from phenoloom.cell_sets.network import DeepSets
+from phenoloom.cell_sets.sampling import SetSampling
+from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, VALIDATION, labels_of, stratify
+from phenoloom.core.errors import InputError
+from phenoloom.core.files import atomic
+from phenoloom.core.provenance import versions
+from phenoloom.core.tables import write_table
+from phenoloom.core.words import count
+from phenoloom.metric_learning.splits import TRAIN
+from phenoloom.training import card, checkpoints
+from phenoloom.training.fit import fit
+from phenoloom.training.logs import TABLE
+from phenoloom.training.randomness import key
+
+#: Where the description of a network stands in the header of its weights.
+HEADER = "phenoloom"
+#: Columns of the table that says who taught.
+KEYS = ["Metadata_Plate", "Metadata_Well"]
+PACKAGES = ("torch", "pytorch-lightning", "pytorch-metric-learning", "safetensors", "numpy", "scikit-learn")
+
+
+def train(options, cells, outputs, folder, *, seed, threads, gpus, ledger, inputs=None):
+    """Train and write the files of `outputs`: weights, card, log, wells.
+
+    options: of the step deep_sets. cells: store.Cells. folder: of the checkpoints (training.checkpoints.prepare).
+    inputs: {short path: digest}, for the card. Raises InputError where there is too little to learn from, and for a
+    loss that is no number.
+    """
+    wells = stratify(cells.wells, options, seed, ledger)
+    labels = labels_of(wells, options["label"])
+    teaching = (wells[SPLIT] == TRAIN).to_numpy()
+    codes = np.where(teaching, np.unique(labels, return_inverse=True)[1], -1)
+    sampling = SetSampling(cells.lengths, codes, options["sets"], seed)
+    validate = _validation(cells, wells, labels, ledger)
+    torch.manual_seed(int(key(seed)))
+    network = DeepSets(cells.features, options)
+    block = {**options, "train": _loop(options)}
+    learner = SetContrast(network, block, sampling.steps_per_epoch, seed, validate)
+    print(
+        f"{count(int(teaching.sum()), 'well')} of {len(sampling.names):,} labels to learn from, {sampling.classes} "
+        f"labels with {options['sets']['sets']} sets each per step, {count(sampling.steps_per_epoch, 'step')} an epoch",
+        flush=True,
+    )
+    record = fit(learner, SetBatches(cells, sampling), block["train"], folder, threads=threads, gpus=gpus)
+    record |= {"best_epoch": int(learner.best_epoch)}
+    if validate is not None:
+        record["best_score"] = float(learner.best_score)
+    save(learner.backbone.cpu(), outputs["weights"])
+    with atomic(outputs["log"]) as partial:
+        shutil.copyfile(Path(folder) / TABLE, partial)
+    write_table(outputs["wells"], wells[[*KEYS, COMPOUND_SIDE, PLATE_SIDE, SPLIT]])
+    card.write(outputs["card"], _card(options, wells, labels, learner, record, seed, inputs or {}))
+    checkpoints.remove(folder)
+
+
+def save(network, path):
+    """Write a DeepSets as safetensors, what it is like in the header."""
+    told = {"features": network.n_features, "phi": network.options["phi"], "rho": list(network.options["rho"])}
+    tensors = {name: values.detach().contiguous() for name, values in network.state_dict().items()}
+    with atomic(path) as partial:
+        save_file(tensors, partial, metadata={HEADER: json.dumps(told, sort_keys=True)})
+
+
+def load(path):
+    """The DeepSets of a file that `save` wrote. Raises InputError where it is none."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            told = json.loads(file.metadata()[HEADER])
+        network = DeepSets(told["features"], told)
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path} holds no weights of a learned aggregation ({error}); train it again") from error
+    return network.eval()
+
+
+def _validation(cells, wells, labels, ledger):
+    """Validation, or None where no two validation wells with cells share a compound."""
+    rows = np.flatnonzero((wells[SPLIT] == VALIDATION).to_numpy() & (cells.lengths > 0))
+    names, counts = np.unique(labels[rows], return_counts=True)
+    if not (counts > 1).any():
+        ledger.add(
+            "no two wells share a validation compound, so that the last weights are kept and not the best",
+            severity="flagged",
+            unit="compound",
+            count=len(names),
+        )
+        return None
+    return Validation(cells, rows, labels[rows])
+
+
+def _loop(options):
+    """Options of training.fit: a constant learning rate and decay, as in the paper."""
+    return {
+        "epochs": options["epochs"],
+        "learning_rate": options["learning_rate"],
+        "final_learning_rate": options["learning_rate"],
+        "warmup_epochs": 0,
+        "weight_decay": options["weight_decay"],
+        "final_weight_decay": options["weight_decay"],
+        "clip_gradient": None,
+        "accumulate": 1,
+        "devices": 1,
+        "workers": "auto",
+        "checkpoint_every": 200,
+        "compile": False,
+        "precision": 32,
+    }
+
+
+def _card(options, wells, labels, learner, record, seed, inputs):
+    sides = {
+        f"{name} wells": int((wells[SPLIT] == name).sum()) for name in sorted(wells[SPLIT].astype(str).unique())
+    } | {"compounds": len(set(labels[labels != ""]))}
+    return {
+        "kind": "deep_sets",
+        "network": {
+            "features": learner.network.n_features,
+            "phi": options["phi"],
+            "rho": options["rho"],
+            "parameters": sum(values.numel() for values in learner.network.parameters()),
+        },
+        "data": {**sides, "inputs": inputs},
+        "options": options,
+        "seed": seed,
+        "training": record,
+        "versions": {"python": platform.python_version(), **versions(PACKAGES)},
+    }
