@@ -1,8 +1,8 @@
 """Learned aggregation against plain PyTorch: training steps per second, and a plate's profiles against its medians.
 
 Both train the same network on sets drawn alike from the same wells. The plain way holds wells in memory, draws each
-set by itself, pads the sets of a step to the longest and masks what was filled up. Profiles of a plate are compared with
-the medians that the rule `aggregate` takes of the same table of cells. Times are CPU seconds of one process, in turns.
+set by itself, pads the sets of a step to the longest and masks what was filled up. Profiles of a plate are compared
+with the medians that the rule `aggregate` takes of the same table. Times are CPU seconds of one process, in turns.
 
     python benchmarks/cell_sets.py [--features 1300] [--wells 384] [--cells 780] [--sets 8] [--classes 16] [--rounds 3]
         [--threads 2]
@@ -142,7 +142,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=1300)
     parser.add_argument("--wells", type=int, default=384)
-    parser.add_argument("--cells", type=int, default=780, help="mean number of a well's cells")
+    parser.add_argument("--cells", type=int, default=780, help="mean of a well's cells")
     parser.add_argument("--sets", type=int, default=8, help="sets of a compound in a step")
     parser.add_argument("--classes", type=int, default=16, help="compounds of a step")
     parser.add_argument("--rounds", type=int, default=3)
