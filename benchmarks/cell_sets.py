@@ -158,9 +158,8 @@ def main():
             lambda: write_cells(units, units.features, {"minimum_cells": 1}, paths[0][0], paths[1][0], Ledger("b"))
         )
         cells = Cells(*paths)
-        print(
-            f"{cells.lengths.sum():,} cells x {cells.features:,} features of {given.wells} wells; stored in {took:.1f} s"
-        )
+        size = f"{cells.lengths.sum():,} cells x {cells.features:,} features of {given.wells} wells"
+        print(f"{size}; stored in {took:.1f} s")
         compare_profiles(path, paths, cells, given.rounds)
         compare_training(cells, labels, options, given.rounds)
 
