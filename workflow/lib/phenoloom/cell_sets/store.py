@@ -2,12 +2,12 @@
 
 import functools
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from phenoloom.core.arrays import array_header, read_into
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import atomic
 from phenoloom.core.tables import METADATA, feature_columns, read_table, write_table
@@ -17,6 +17,8 @@ from phenoloom.core.words import count
 START, CELLS = "Start", "Cells"
 #: Files that a process holds open.
 OPEN = 64
+#: What mends a damaged file.
+MEND = "write it again"
 
 
 def shared_features(tables):
@@ -106,13 +108,7 @@ class Cells:
         """Cells of one well (M, D) float32."""
         path, begin = self._files[self._owners[well]]
         values = np.empty((self.lengths[well], self.features), np.float32)
-        waiting = memoryview(values).cast("B") if values.size else memoryview(b"")
-        offset = begin + 4 * self.features * int(self._starts[well])
-        while len(waiting):
-            got = os.preadv(self._open(path).fileno(), [waiting], offset)
-            if not got:
-                raise InputError(f"{path} was cut off while it was read; write it again")
-            waiting, offset = waiting[got:], offset + got
+        read_into(values, self._open(path).fileno(), begin + 4 * self.features * int(self._starts[well]), path, MEND)
         return values
 
     def __getstate__(self):
@@ -125,13 +121,7 @@ class Cells:
 
 def _header(path):
     """((cells, features), place of the first value). Raises InputError where it is no such array."""
-    try:
-        with open(path, "rb") as file:
-            np.lib.format.read_magic(file)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            begin = file.tell()
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as an array of cells ({error}); write it again") from error
+    shape, fortran, dtype, begin = array_header(path, MEND)
     if fortran or len(shape) != 2 or dtype != np.float32:
-        raise InputError(f"{Path(path)} is no array of cells (cells, features) of float32; write it again")
+        raise InputError(f"{path} is no array of cells (cells, features) of float32; write it again")
     return shape, begin

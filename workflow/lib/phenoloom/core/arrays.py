@@ -1,6 +1,10 @@
-"""Arrays in .npy files that grow while they are written, so that no more than a part of them is in memory."""
+"""Arrays in .npy files that are written and read in parts, so that no more than a part of them is in memory."""
+
+import os
 
 import numpy as np
+
+from phenoloom.core.errors import InputError
 
 
 class ArrayFile:
@@ -36,3 +40,30 @@ class ArrayFile:
     def __exit__(self, *_):
         with self.file:
             self._header()
+
+
+def array_header(path, mend):
+    """(shape, fortran order, dtype, place of the first value) of a .npy file.
+
+    mend: words for the error's end. Raises InputError where the file is no array.
+    """
+    try:
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            return shape, fortran, dtype, file.tell()
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as an array ({error}); {mend}") from error
+
+
+def read_into(target, descriptor, begin, path, mend):
+    """Fill `target`, a contiguous array, from a place in an open file; a mapping's pages would count as memory.
+
+    Raises InputError where the file ends before.
+    """
+    waiting = memoryview(target).cast("B") if target.size else memoryview(b"")
+    while len(waiting):
+        got = os.preadv(descriptor, [waiting], begin)
+        if not got:
+            raise InputError(f"{path} was cut off while it was read; {mend}")
+        waiting, begin = waiting[got:], begin + got

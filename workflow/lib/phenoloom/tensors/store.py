@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from phenoloom.core.arrays import ArrayFile
+from phenoloom.core.arrays import ArrayFile, array_header, read_into
 from phenoloom.core.errors import InputError
 from phenoloom.core.files import atomic
 from phenoloom.core.tables import metadata_columns, read_table, stream_table
@@ -25,6 +25,9 @@ ROWS = 20_000
 
 #: Files of a tensor that are open at a time.
 OPEN = 256
+
+#: What mends a damaged file.
+MEND = "make the tensor again"
 
 
 class TensorWriter:
@@ -263,29 +266,15 @@ class _Array:
         plane = self.size[0] * self.size[1] * self.dtype.itemsize
         begin = self.begin + row * plane * len(self.channels)
         if places == list(range(len(self.channels))):
-            self._read(descriptor, image, begin)
+            read_into(image, descriptor, begin, self.path, MEND)
         else:
             for channel, place in zip(image, places, strict=True):
-                self._read(descriptor, channel, begin + place * plane)
-
-    def _read(self, descriptor, target, begin):
-        waiting = memoryview(target).cast("B")
-        while len(waiting):
-            got = os.preadv(descriptor, [waiting], begin)
-            if not got:
-                raise InputError(f"{self.path} was cut off while it was read; make the tensor again")
-            waiting, begin = waiting[got:], begin + got
+                read_into(channel, descriptor, begin + place * plane, self.path, MEND)
 
 
 def _header(path):
     """(shape, type, place of the first pixel) of a tensor's array. Raises InputError where it is none."""
-    try:
-        with open(path, "rb") as file:
-            np.lib.format.read_magic(file)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            begin = file.tell()
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as an array ({error}); make the tensor again") from error
+    shape, fortran, dtype, begin = array_header(path, MEND)
     if fortran or len(shape) != 4 or dtype.name not in DTYPES:
         raise InputError(f"{path} is no tensor (N, C, H, W) of {' or '.join(DTYPES)}; make it again")
     return shape, dtype, begin
