@@ -546,7 +546,7 @@ def _learned_chains(config):
     """Names of the chains that learn how to make wells of cells."""
     from phenoloom.profiles.chain import learned
 
-    return {name for name, steps in config["profiles"].items() if learned(steps) is not None}
+    return {name for name, steps in (config.get("profiles") or {}).items() if learned(steps) is not None}
 
 
 def _fitted_over_plates(config, name):
