@@ -79,6 +79,15 @@ def test_a_model_starts_from_another_one_of_the_study():
             "second has learned from the labels Treatment; start from one without labels",
         ),
         (
+            [("models.first.split", {"hold_out": "Well"}), ("models.second.split", {"hold_out": "Well"})]
+            + [("models.second.weights", "first")],
+            "first has another split: what is drawn follows the weak label",
+        ),
+        (
+            [("models.third", {**SMALL["models"]["second"], "shuffle_labels": True, "weights": "second"})],
+            "models.third: weights: second has learned from the labels Treatment",
+        ),
+        (
             [
                 ("models.third", {"kind": "pretrained", "dataset": "d", "tensor": "fields", "weights": "a/b"}),
                 ("models.first.weights", "third"),

@@ -1,7 +1,6 @@
 """Deep sets: a network of cells, their sum over a set, a network of the sum.
 
-Source: CytoSummaryNet, van Dijk et al. 2024; deep sets, Zaheer et al. 2017,
-arXiv:1703.06114.
+Source: CytoSummaryNet, van Dijk et al. 2024; deep sets, Zaheer et al. 2017, arXiv:1703.06114.
 """
 
 import torch
@@ -49,9 +48,9 @@ class DeepSets(nn.Module):
         return self.rho(sums)
 
 
-def counts_matrix(sets, cells, times, shape, device=None):
+def counts_matrix(sets, cells, times, shape):
     """Sparse (S, N) float32: `times` each of `sets` (n,) holds each of `cells` (n,)."""
     where = torch.stack([torch.as_tensor(sets), torch.as_tensor(cells)])
     values = torch.as_tensor(times, dtype=torch.float32)
-    matrix = torch.sparse_coo_tensor(where, values, shape, device=device, check_invariants=False)
+    matrix = torch.sparse_coo_tensor(where, values, shape, check_invariants=False)
     return matrix.coalesce()

@@ -108,10 +108,20 @@ def _start_problems(name, block, models):
         yield f"weights: {block['weights']} is not trained here; give the weights that it takes over"
         return
     other = [key for key in _SHARED_WITH_START if block[key] != start[key]]
+    if not other and _stratified_by(block) != _stratified_by(start):
+        other = ["split: what is drawn follows the weak label where split.stratify is left out"]
     if other:
         yield f"weights: {block['weights']} has another {other[0]}; both need the same"
-    if start.get("label") not in (None, block.get("label")):
+    # True labels in the weights would reach the control that learns from labels in random order.
+    if start.get("label") and any(start.get(key) != block.get(key) for key in ("label", "shuffle_labels")):
         yield f"weights: {block['weights']} has learned from the labels {start['label']}; start from one without labels"
+
+
+def _stratified_by(block):
+    """What a split that is drawn item by item, or well by well, holds out in equal shares; None for others."""
+    split = block["split"]
+    drawn = split["hold_out"] in ("items", "Well") and not split["groups"]
+    return (split["stratify"] or block.get("label")) if drawn else None
 
 
 def _view_problems(block):

@@ -27,30 +27,19 @@ UNIT_KEYS = ("Metadata_Site", "Metadata_ImageNumber", "Metadata_ObjectNumber")
 _COUNTS = ("Metadata_Count_Cells", "Metadata_Count_Sites")
 
 
-def aggregate_table(
-    path,
-    steps,
-    ledger,
-    dropped,
-    layout=None,
-    plates=None,
-    level="cells",
-    block_bytes=BLOCK_BYTES,
-    imaged=None,
-    fitted=None,
-):
+def aggregate_table(path, steps, ledger, dropped, **given):
     """Wells of one table of cells or sites: the steps up to and including `aggregate`, annotated with the layout.
 
     path: Parquet table with Metadata_Plate and Metadata_Well, one row per unit. steps: config list, complete options.
     layout: DataFrame of the dataset or None; plates: true names of the plates due (for wells without any cell).
-    imaged: see annotation.list_empty_wells. fitted: tvn.Fitted of the step tvn where it goes by dataset or batch.
+    imaged: see annotation.list_empty_wells. fitted: tvn.Fitted of the step tvn where it goes by dataset or batch. These
+    and the others of `prepared` may be `given`.
     Returns a DataFrame, one row per well: standard metadata, Metadata_Count_Cells, Metadata_Count_Sites, features as
     float64. Missing values are skipped as pandas does; infinite ones are missing. Memory: a few blocks of
     `block_bytes` plus the metadata columns.
     Raises InputError for a chain that cannot work on this level and for a table without keys or features.
     """
-    units = prepared(path, steps, ledger, dropped, layout, plates, level, block_bytes, imaged, fitted)
-    return units.aggregate(parse(steps)[-1][1])
+    return prepared(path, steps, ledger, dropped, **given).aggregate(parse(steps)[-1][1])
 
 
 def prepared(
