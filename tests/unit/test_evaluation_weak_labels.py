@@ -22,3 +22,13 @@ def test_where_nothing_was_held_out_the_reader_is_warned():
     config = {"models": {"ws": model("none"), "held": model()}, "evaluation": {"replicates": REPLICATES}}
     ((severity, text),) = weak_labels.warnings(config)
     assert severity == "caution" and text.startswith("replicates of ws: the network learned from Treatment")
+
+
+def test_a_learned_aggregation_that_is_asked_for_its_label_on_wells_that_taught_it_is_a_caution():
+    asked = {"metric": "mean_average_precision", "positives": "Treatment"}
+    config = {
+        "profiles": {"learned": [{"deep_sets": {"label": "Treatment"}}], "plain": [{"aggregate": {}}]},
+        "evaluation": {"all": asked, "apart": {**asked, "samples": "Metadata_Split == 'test'"}},
+    }
+    ((severity, sentence),) = weak_labels.warnings(config)
+    assert severity == "caution" and sentence.startswith("all of the profile learned")

@@ -3,6 +3,8 @@
 Imports nothing heavy: the DAG is built with it.
 """
 
+from phenoloom.profiles.chain import learned
+
 HELD_OUT = "Metadata_Split == 'test'"
 
 
@@ -43,4 +45,23 @@ def warnings(config):
                     "that the score says how well it learned them and nothing of new ones.",
                 )
             )
-    return found
+    return found + list(_of_chains(config))
+
+
+def _of_chains(config):
+    """The same for chains that learn how to make wells of cells: their networks have seen the labels of whole wells."""
+    for name, steps in config.get("profiles", {}).items():
+        options = learned(steps)
+        if options is None:
+            continue
+        asking = [
+            evaluation
+            for evaluation, asked in config["evaluation"].items()
+            if options["label"] in (asked.get("positives"), asked.get("label")) and not asked.get("samples")
+        ]
+        if asking:
+            yield (
+                "caution",
+                f"{', '.join(asking)} of the profile {name}: its network learned from {options['label']} of wells that "
+                f"are scored; limit `samples` of the evaluation to {HELD_OUT}, or to plates that it did not see.",
+            )
