@@ -170,12 +170,14 @@ def test_the_end_of_the_run_and_the_report_of_a_broken_study_tell_of_its_losses(
         assert words in page
 
 
+@pytest.mark.slow
 def test_retry_says_what_it_looks_at_and_finds_mended(mended):
     assert "looked at again: 3 sites or images that the index of screen lacks" in mended.said
     assert "screen: 0 of 3 are still lost" in mended.said
     assert {("quality", "one"), ("quality", "two"), ("illumination_screen", "one")} <= mended.jobs
 
 
+@pytest.mark.slow
 def test_a_site_that_a_slow_node_lost_is_the_only_loss_of_a_mended_study(mended):
     sites = [row for row in mended.ledger if row[2] == "site"]
     assert {(plate, stage) for plate, _, _, stage, _ in sites} == {("two", "cellprofiler")}
@@ -185,6 +187,7 @@ def test_a_site_that_a_slow_node_lost_is_the_only_loss_of_a_mended_study(mended)
     assert {row[:2] for row in map(tuple, others)} == {row[:2] for row in map(tuple, sites)}
 
 
+@pytest.mark.slow
 def test_retry_runs_the_batch_of_a_lost_site_and_what_follows_and_nothing_else(whole):
     assert "run again, with what follows: 1 job of cellprofiler\n  screen two 0002:" in whole.said
     measured = [job for job in whole.jobs if job[0] == "cellprofiler"]
@@ -193,11 +196,13 @@ def test_retry_runs_the_batch_of_a_lost_site_and_what_follows_and_nothing_else(w
     assert not {"quality", "illumination_screen", "figure_illumination", "layout"} & {job[0] for job in whole.jobs}
 
 
+@pytest.mark.slow
 def test_a_mended_and_retried_study_equals_a_clean_run(whole, finished):
     assert whole.ledger == [] and "Lost" not in whole.said
     assert_same_results(whole.folder / RESULTS, finished / RESULTS)
 
 
+@pytest.mark.slow
 def test_a_study_without_losses_has_nothing_to_retry(whole):
     said = command(whole.folder, "phenoloom", "retry", CONFIG, "all", "--cores", "2", "--dry-run")
     assert "The ledger of tiny names nothing to retry: this is an ordinary run." in said
