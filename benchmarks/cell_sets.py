@@ -30,6 +30,7 @@ from phenoloom.cell_sets.learning import SetContrast
 from phenoloom.cell_sets.network import DeepSets
 from phenoloom.cell_sets.sampling import SetSampling
 from phenoloom.cell_sets.store import Cells, write_cells
+from phenoloom.cell_sets.train import trained_in
 from phenoloom.cell_sets.wells import wells_of_plate
 from phenoloom.core.ledger import Ledger
 from phenoloom.profiles.aggregation import aggregate_table, prepared
@@ -101,7 +102,7 @@ def compare_training(cells, labels, options, rounds):
     train = {"epochs": 1, "learning_rate": 5e-4, "final_learning_rate": 5e-4, "warmup_epochs": 0}
     train |= {"weight_decay": 1e-2, "final_weight_decay": 1e-2}
     block = {"train": train, "temperature": 0.1, "patience": 1}
-    learner = SetContrast(DeepSets(cells.features, NETWORK), block, 1, 1)
+    learner = SetContrast(DeepSets(cells.features, options | NETWORK), block, 1, 1)
     plain = Plain(DeepSets(cells.features, NETWORK))
     held = [torch.from_numpy(cells.read(well)) for well in range(len(cells.lengths))]
     members = [np.flatnonzero(labels == name) for name in np.unique(labels)]
@@ -119,9 +120,9 @@ def compare_training(cells, labels, options, rounds):
     )
 
 
-def compare_profiles(path, paths, cells, rounds):
+def compare_profiles(path, paths, cells, precision, rounds):
     """Print CPU seconds of a plate's learned profiles and of its medians, and their ratio."""
-    network = DeepSets(cells.features, NETWORK).eval()
+    network = DeepSets(cells.features, NETWORK | {"precision": precision}).eval()
     sides = cells.wells[["Metadata_Plate", "Metadata_Well"]]
     took = [[], []]
     for _ in range(rounds):
@@ -147,9 +148,12 @@ def main():
     parser.add_argument("--classes", type=int, default=16, help="compounds of a step")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    precision = trained_in(given.precision, gpus=0)
     options = {"classes": given.classes, "sets": given.sets, "cells": [given.cells, given.cells / 5], "two_wells": 0.5}
+    options |= {"precision": precision}
     with tempfile.TemporaryDirectory() as folder:
         path, labels = write_plate(Path(folder), given.wells, given.cells, given.features)
         units = prepared(path, STEPS, Ledger("b"), Dropped())
@@ -160,7 +164,7 @@ def main():
         cells = Cells(*paths)
         size = f"{cells.lengths.sum():,} cells x {cells.features:,} features of {given.wells} wells"
         print(f"{size}; stored in {took:.1f} s")
-        compare_profiles(path, paths, cells, given.rounds)
+        compare_profiles(path, paths, cells, precision, given.rounds)
         compare_training(cells, labels, options, given.rounds)
 
 

@@ -15,7 +15,7 @@ from phenoloom.cell_sets.network import DeepSets, counts_matrix
 from phenoloom.cell_sets.relevance import Correlation, relevance
 from phenoloom.cell_sets.sampling import SetSampling
 from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, stratify
-from phenoloom.cell_sets.train import load, save, train
+from phenoloom.cell_sets.train import load, save, train, trained_in
 from phenoloom.cell_sets.wells import wells_of_plate
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
@@ -373,6 +373,7 @@ def test_replicate_retrieval_is_the_mean_over_compounds_of_their_wells():
 
 OF_STEP = {
     **OPTIONS,
+    "precision": "float32",
     **SMALL,
     "validation_plates": [],
     "test_plates": ["P2"],
@@ -434,3 +435,20 @@ def test_without_validation_wells_the_last_weights_are_kept_and_it_is_said(tmp_p
     train(options, stored(tmp_path), paths, prepare(tmp_path / "c", "x"), seed=1, threads=1, gpus=0, ledger=ledger)
     assert "no two wells share a validation compound" in " ".join(ledger.frame()["reason"])
     assert json.loads(paths["card"].read_text())["training"]["best_epoch"] == 4
+
+
+def test_cells_in_bfloat16_give_the_profiles_of_float32_but_for_rounding():
+    wells = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
+    exact, rounded = network(options=SMALL), network(options=SMALL | {"precision": "bfloat16"})
+    lengths = torch.tensor([500, 1500])
+    with torch.no_grad():
+        one, other = exact.of_wells(wells, lengths), rounded.of_wells(wells, lengths)
+    assert other.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(one, other).min() > 0.9999
+
+
+def test_a_network_is_read_in_the_precision_it_was_trained_in(tmp_path):
+    save(network(options=SMALL | {"precision": "bfloat16"}), tmp_path / "w.safetensors")
+    assert load(tmp_path / "w.safetensors").options["precision"] == "bfloat16"
+    assert trained_in("float32", 0) == "float32"
+    assert trained_in("auto", 0) in ("float32", "bfloat16")

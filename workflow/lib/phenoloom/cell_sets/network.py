@@ -11,13 +11,14 @@ class DeepSets(nn.Module):
     """Profile of a set of cells (M, D): rho(sum over cells of phi(cell)), whatever their number and order.
 
     n_features: D. options: `phi`, width of the one layer that cells pass; `rho`, widths of the layers after the sum,
-    the last one the profile's. Each layer is followed by a leaky ReLU.
+    the last one the profile's. Each layer is followed by a leaky ReLU. `precision`: `bfloat16` multiplies the layer that
+    cells pass in it; sums over cells, in which its rounding averages out, and all after them stay float32.
     """
 
     def __init__(self, n_features, options):
         super().__init__()
-        self.n_features, self.options = n_features, dict(options)
-        self.phi = nn.Sequential(nn.Linear(n_features, options["phi"]), nn.LeakyReLU())
+        self.n_features, self.options = n_features, {"precision": "float32", **options}
+        self.phi = nn.Sequential(nn.Linear(n_features, options["phi"]), nn.LeakyReLU(inplace=True))
         layers, width = [], options["phi"]
         for wider in options["rho"]:
             layers += [nn.Linear(width, wider), nn.LeakyReLU()]
@@ -29,12 +30,18 @@ class DeepSets(nn.Module):
         """Length of a profile."""
         return self.options["rho"][-1]
 
+    def of_cells(self, cells):
+        """phi of cells (N, D): (N, phi), of the kind of the cells."""
+        rounded = self.options["precision"] == "bfloat16"
+        with torch.autocast(cells.device.type, torch.bfloat16, enabled=rounded):
+            return self.phi(cells).to(cells.dtype)
+
     def forward(self, cells, counts):
         """Profiles (S, dim) of sets of cells (N, D). counts: sparse (S, N), how often each set holds each cell.
 
         A cell that several sets hold, or one set several times, passes phi once.
         """
-        return self.rho(torch.sparse.mm(counts, self.phi(cells)))
+        return self.rho(torch.sparse.mm(counts, self.of_cells(cells)))
 
     def of_wells(self, cells, lengths, block=16384):
         """Profiles (W, dim) of wells whose cells (N, D) lie one after the other. lengths: (W,) cells of each.
@@ -44,7 +51,7 @@ class DeepSets(nn.Module):
         sums = cells.new_zeros(len(lengths), self.options["phi"])
         well = torch.repeat_interleave(torch.arange(len(lengths), device=cells.device), lengths)
         for start in range(0, len(cells), block):
-            sums.index_add_(0, well[start : start + block], self.phi(cells[start : start + block]))
+            sums.index_add_(0, well[start : start + block], self.of_cells(cells[start : start + block]))
         return self.rho(sums)
 
 

@@ -21,6 +21,7 @@ from phenoloom.core.provenance import versions
 from phenoloom.core.tables import write_table
 from phenoloom.core.words import count
 from phenoloom.metric_learning.splits import TRAIN
+from phenoloom.networks.device import choose_device, fast_bfloat16
 from phenoloom.training import card, checkpoints
 from phenoloom.training.fit import fit
 from phenoloom.training.logs import TABLE
@@ -47,6 +48,7 @@ def train(options, cells, outputs, folder, *, seed, threads, gpus, ledger, input
     sampling = SetSampling(cells.lengths, codes, options["sets"], seed)
     validate = _validation(cells, wells, labels, ledger)
     torch.manual_seed(int(key(seed)))
+    options = {**options, "precision": trained_in(options["precision"], gpus)}
     network = DeepSets(cells.features, options)
     block = {**options, "train": _loop(options)}
     learner = SetContrast(network, block, sampling.steps_per_epoch, seed, validate)
@@ -69,7 +71,8 @@ def train(options, cells, outputs, folder, *, seed, threads, gpus, ledger, input
 
 def save(network, path):
     """Write a DeepSets as safetensors, what it is like in the header."""
-    told = {"features": network.n_features, "phi": network.options["phi"], "rho": list(network.options["rho"])}
+    told = {"features": network.n_features, "rho": list(network.options["rho"])}
+    told |= {name: network.options[name] for name in ("phi", "precision")}
     tensors = {name: values.detach().contiguous() for name, values in network.state_dict().items()}
     with atomic(path) as partial:
         save_file(tensors, partial, metadata={HEADER: json.dumps(told, sort_keys=True)})
@@ -85,6 +88,13 @@ def load(path):
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} holds no weights of a learned aggregation ({error}); train it again") from error
     return network.eval()
+
+
+def trained_in(precision, gpus):
+    """`float32` or `bfloat16`: as asked for, or by `auto` what the device of a job with `gpus` GPUs is fast in."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if fast_bfloat16(choose_device(gpus)) else "float32"
 
 
 def _validation(cells, wells, labels, ledger):
