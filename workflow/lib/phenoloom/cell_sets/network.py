@@ -11,8 +11,8 @@ class DeepSets(nn.Module):
     """Profile of a set of cells (M, D): rho(sum over cells of phi(cell)), whatever their number and order.
 
     n_features: D. options: `phi`, width of the one layer that cells pass; `rho`, widths of the layers after the sum,
-    the last one the profile's. Each layer is followed by a leaky ReLU. `precision`: `bfloat16` multiplies the layer that
-    cells pass in it; sums over cells, in which its rounding averages out, and all after them stay float32.
+    the last one the profile's. Each layer is followed by a leaky ReLU. `precision`: with `bfloat16` cells pass their
+    layer in it; sums over cells, in which its rounding averages out, and all after them stay float32.
     """
 
     def __init__(self, n_features, options):
