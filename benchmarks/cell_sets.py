@@ -2,13 +2,16 @@
 
 Both train the same network on sets drawn alike from the same wells. The plain way holds wells in memory, draws each
 set by itself, pads the sets of a step to the longest and masks what was filled up. Profiles of a plate are compared
-with the medians that the rule `aggregate` takes of the same table. Times are CPU seconds of one process, in turns.
+with the medians that the rule `aggregate` takes of the same table. Times are CPU seconds of one process, in turns;
+peak memory is that of a process of its own, which trains and makes profiles in our way only.
 
     python benchmarks/cell_sets.py [--features 1300] [--wells 384] [--cells 780] [--sets 8] [--classes 16] [--rounds 3]
         [--threads 2]
 """
 
 import argparse
+import multiprocessing
+import resource
 import sys
 import tempfile
 import time
@@ -37,8 +40,12 @@ from phenoloom.profiles.aggregation import aggregate_table, prepared
 from phenoloom.profiles.dropped import Dropped
 
 NETWORK = {"phi": 2048, "rho": [512, 2048]}
+LOOP = {"epochs": 1, "warmup_epochs": 0, "learning_rate": 5e-4, "final_learning_rate": 5e-4}
+LOOP |= {"weight_decay": 1e-2, "final_weight_decay": 1e-2}
+BLOCK = {"train": LOOP, "temperature": 0.1, "patience": 1}
 STEPS = [{"deep_sets": {"minimum_cells": 1}}]
-MEDIAN = [{"aggregate": {"operation": "median", "minimum_cells": 1}}]
+PLAIN = {"dispersion": None, "covariances": 0, "blocklist": []}
+MEDIAN = [{"aggregate": {"operation": "median", "minimum_cells": 1, **PLAIN}}]
 
 
 class Plain(nn.Module):
@@ -99,10 +106,7 @@ def compare_training(cells, labels, options, rounds):
     """Print CPU seconds per step of both ways and their ratio."""
     torch.manual_seed(0)
     sampling = SetSampling(cells.lengths, labels, options, 1)
-    train = {"epochs": 1, "learning_rate": 5e-4, "final_learning_rate": 5e-4, "warmup_epochs": 0}
-    train |= {"weight_decay": 1e-2, "final_weight_decay": 1e-2}
-    block = {"train": train, "temperature": 0.1, "patience": 1}
-    learner = SetContrast(DeepSets(cells.features, options | NETWORK), block, 1, 1)
+    learner = SetContrast(DeepSets(cells.features, options | NETWORK), BLOCK, 1, 1)
     plain = Plain(DeepSets(cells.features, NETWORK))
     held = [torch.from_numpy(cells.read(well)) for well in range(len(cells.lengths))]
     members = [np.flatnonzero(labels == name) for name in np.unique(labels)]
@@ -132,6 +136,18 @@ def compare_profiles(path, paths, cells, precision, rounds):
     print(f"a plate: learned {own:.2f} s, median {median:.2f} s: {own / median:.2f} times as long")
 
 
+def peak_of_training(paths, labels, options, steps=2):
+    """Print the peak memory of a process that trains and makes a plate's profiles as the rules do, and no other way."""
+    cells = Cells(*paths)
+    learner = SetContrast(DeepSets(cells.features, options | NETWORK), BLOCK, 1, 1)
+    batches = SetBatches(cells, SetSampling(cells.lengths, labels, options, 1))
+    optimizer = torch.optim.AdamW(learner.network.parameters(), 5e-4)
+    for step in range(steps):
+        own_step(learner, optimizer, batches, step)
+    wells_of_plate(learner.network, cells, cells.wells[["Metadata_Plate", "Metadata_Well"]])
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
 def seconds(call):
     """CPU seconds of a call."""
     started = time.process_time()
@@ -152,20 +168,22 @@ def main():
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     precision = trained_in(given.precision, gpus=0)
-    options = {"classes": given.classes, "sets": given.sets, "cells": [given.cells, given.cells / 5], "two_wells": 0.5}
-    options |= {"precision": precision}
+    options = {"classes": given.classes, "sets": given.sets, "sets_per_epoch": given.sets, "precision": precision}
+    options |= {"cells": [given.cells, given.cells / 5], "two_wells": 0.5}
     with tempfile.TemporaryDirectory() as folder:
         path, labels = write_plate(Path(folder), given.wells, given.cells, given.features)
         units = prepared(path, STEPS, Ledger("b"), Dropped())
         paths = [Path(folder) / "cells.npy"], [Path(folder) / "wells.parquet"]
-        took = seconds(
-            lambda: write_cells(units, units.features, {"minimum_cells": 1}, paths[0][0], paths[1][0], Ledger("b"))
-        )
+        made = paths[0][0], paths[1][0], Path(folder) / "keys.parquet"
+        took = seconds(lambda: write_cells(units, units.features, {"minimum_cells": 1}, *made, Ledger("b")))
         cells = Cells(*paths)
         size = f"{cells.lengths.sum():,} cells x {cells.features:,} features of {given.wells} wells"
         print(f"{size}; stored in {took:.1f} s")
         compare_profiles(path, paths, cells, precision, given.rounds)
         compare_training(cells, labels, options, given.rounds)
+        alone = multiprocessing.get_context("spawn").Process(target=peak_of_training, args=(paths, labels, options))
+        alone.start()
+        alone.join()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Learned aggregation: sets of cells, who teaches, what is learned that a mean cannot see, which cells count."""
+"""Learned aggregation: sets of cells, who teaches, and what is learned that a mean cannot see."""
 
 import json
 
@@ -12,7 +12,6 @@ from phenoloom.cell_sets import store
 from phenoloom.cell_sets.batches import SetBatches
 from phenoloom.cell_sets.learning import SetContrast, Validation, profiles, replicate_retrieval
 from phenoloom.cell_sets.network import DeepSets, counts_matrix
-from phenoloom.cell_sets.relevance import Correlation, relevance
 from phenoloom.cell_sets.sampling import SetSampling
 from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, stratify
 from phenoloom.cell_sets.train import load, save, train, trained_in
@@ -26,7 +25,7 @@ from phenoloom.training.checkpoints import prepare
 from phenoloom.training.fit import fit
 
 SMALL = {"phi": 64, "rho": [32, 64]}
-DRAWN = {"classes": 4, "sets": 8, "cells": [100, 20], "two_wells": 0.5}
+DRAWN = {"classes": 4, "sets": 8, "sets_per_epoch": 8, "cells": [100, 20], "two_wells": 0.5}
 TRAIN = {
     "epochs": 60,
     "learning_rate": 5e-4,
@@ -218,9 +217,9 @@ def plate(tmp_path):
     def write(name="one", **kwargs):
         ledger = Ledger("test")
         units = Units(tmp_path / "cells.parquet", "cells", ledger, Dropped(), None, None, **kwargs)
-        paths = tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet"
+        paths = tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet", tmp_path / f"{name}.keys.parquet"
         store.write_cells(units, ["Cells_a", "Cells_b"], {"minimum_cells": 1}, *paths, ledger)
-        return [[path] for path in paths], ledger
+        return [[path] for path in paths[:2]], ledger
 
     return write, cells
 
@@ -234,6 +233,26 @@ def test_cells_of_a_well_lie_together_and_missing_values_are_counted(plate):
         own = cells.loc[cells["Metadata_Well"] == well, ["Cells_a", "Cells_b"]].fillna(0).to_numpy()
         assert np.array_equal(found.read(row), own)
     assert "2 missing values of 1 feature of cells, Cells_b for one" in " ".join(ledger.frame()["reason"])
+
+
+def test_keys_name_each_cell_in_the_order_of_the_array(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = pd.DataFrame({"Cells_a": rng.normal(size=60).astype(np.float32), "Cells_b": np.float32(1)})
+    cells.insert(0, "Metadata_Plate", "P 1")
+    cells.insert(1, "Metadata_Well", rng.permuted(np.tile(["B02", "a1", "A02"], 20)))
+    cells.insert(2, "Metadata_ImageNumber", rng.integers(1, 4, 60))
+    cells.insert(3, "Metadata_ObjectNumber", np.arange(60)[::-1])
+    write_table(tmp_path / "cells.parquet", cells)
+    units = Units(tmp_path / "cells.parquet", "cells", Ledger("t"), Dropped(), None, None)
+    units.filter({"query": "Cells_a > -1"})
+    paths = tmp_path / "one.npy", tmp_path / "one.parquet", tmp_path / "keys.parquet"
+    store.write_cells(units, ["Cells_a", "Cells_b"], {"minimum_cells": 18}, *paths, Ledger("t"))
+    keys, values = pd.read_parquet(paths[2]), np.load(paths[0])
+    named = cells.iloc[keys["Metadata_Row"]]
+    assert len(keys) == len(values) < 60 and np.array_equal(named["Cells_a"], values[:, 0])
+    assert named["Metadata_Well"].replace("a1", "A01").tolist() == keys["Metadata_Well"].tolist()
+    for name in ("Metadata_ImageNumber", "Metadata_ObjectNumber"):
+        assert named[name].tolist() == keys[name].tolist()
 
 
 def test_blocks_of_columns_change_no_byte(plate):
@@ -324,47 +343,6 @@ def test_compounds_with_a_single_well_are_listed():
     assert "alone has a single well of" in " ".join(ledger.frame()["reason"])
 
 
-def test_relevance_is_sensitivity_and_activation_from_0_to_1_per_well():
-    net = network().double()
-    wells = [torch.randn(n, 8, dtype=torch.float64) for n in (20, 30, 25)]
-    labels, criterion = [0, 0, 1], SupConLoss(temperature=0.2)
-    found = relevance(net, wells, labels, criterion)
-    assert [len(one.combined) for one in found] == [20, 30, 25]
-    for one in found:
-        for values in (one.sensitivity, one.activation, one.combined):
-            assert values.min() == 0 and values.max() == 1
-    # The derivative by one feature of one cell, from two sides.
-    cells, lengths, step = torch.cat(wells).requires_grad_(True), torch.tensor([20, 30, 25]), 1e-5
-    criterion(net.of_wells(cells, lengths), torch.tensor(labels)).backward()
-    losses = []
-    for sign in (1, -1):
-        moved = cells.detach().clone()
-        moved[3, 2] += sign * step
-        losses.append(criterion(net.of_wells(moved, lengths), torch.tensor(labels)).item())
-    assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(float(cells.grad[3, 2]), rel=1e-4)
-    expected = cells.grad[:20].abs().sum(1)
-    expected = (expected - expected.min()) / (expected.max() - expected.min())
-    np.testing.assert_allclose(found[0].sensitivity, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_a_well_with_one_cell_has_no_relevance_to_compare():
-    found = relevance(network(), [torch.randn(1, 8), torch.randn(5, 8)], [0, 1], lambda values, labels: values.sum())
-    assert found[0].combined.tolist() == [0.0]
-
-
-def test_correlations_over_parts_are_those_of_the_whole():
-    rng = np.random.default_rng(0)
-    values, scores = rng.normal(size=(100, 4)) + 1e4, rng.normal(size=100)
-    values[:, 1] += 2 * scores
-    values[:, 3] = 7
-    found = Correlation(4)
-    for part in np.split(np.arange(100), [30, 31, 80]):
-        found.add(values[part], scores[part])
-    expected = [np.corrcoef(values[:, place], scores)[0, 1] for place in range(3)]
-    np.testing.assert_allclose(found.result()[:3], expected, rtol=1e-6)
-    assert np.isnan(found.result()[3])
-
-
 def test_replicate_retrieval_is_the_mean_over_compounds_of_their_wells():
     values = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9], [1, 0.2]])
     assert replicate_retrieval(values, np.array([0, 0, 1, 1, 2])) == pytest.approx((0.75 + 1) / 2, abs=0.3)
@@ -398,7 +376,8 @@ def stored(folder, features=3):
         units = Units(folder / f"{plate}.cells.parquet", "cells", ledger, Dropped(), None, None)
         arrays.append(folder / f"{plate}.npy")
         tables.append(folder / f"{plate}.parquet")
-        store.write_cells(units, list(values), {"minimum_cells": 1}, arrays[-1], tables[-1], ledger)
+        keys = folder / f"{plate}.keys.parquet"
+        store.write_cells(units, list(values), {"minimum_cells": 1}, arrays[-1], tables[-1], keys, ledger)
     return store.Cells(arrays, tables)
 
 

@@ -23,8 +23,9 @@ rule evaluate:
         # A block of similarities and its ranks take some 300 MB; the profiles of a plate 384 x 2,000 values, copied.
         mem_mb=memory(
             1000,
-            60,
-            lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
+            1,
+            lambda wildcards: 60 * len(study.units(wildcards.dataset, wildcards.representation))
+            + square_mb(wildcards, 4),
         ),
     params:
         options=evaluation_options,
@@ -83,3 +84,46 @@ rule comparison:
         code=code_of("comparison", "profiles"),
     script:
         "../scripts/comparison.py"
+
+
+rule aggregation_scores:
+    """What a learned aggregation retrieves beside other profiles of the same cells, plate by plate, and what both store."""
+    input:
+        wells=profiles_beside,
+        # For their sizes; the wells come of them.
+        arrays=cell_sets_of_all_plates(".npy"),
+        tables=tables_of_all_plates,
+    output:
+        plates="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/plates.parquet",
+        strata="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/strata.parquet",
+        csv=report(
+            "<results>/{dataset}/profiles/{representation}/{profile}/aggregation/strata.csv",
+            category="Evaluation",
+            labels={"representation": "{representation}", "profile": "{profile}"},
+        ),
+        mechanisms="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/mechanisms.parquet",
+        compounds="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/compounds.parquet",
+        sizes="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/sizes.parquet",
+    log:
+        "<logs>/{dataset}/aggregation_scores/{representation}.{profile}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/aggregation_scores/{representation}.{profile}.tsv"
+    wildcard_constraints:
+        profile=one_of(_learned_chains),
+    conda:
+        "../envs/profiles.yaml"
+    threads: 1
+    resources:
+        # The wells of all profiles, 384 x 2,000 values a plate, copied; a block of similarities and its ranks.
+        mem_mb=memory(
+            1200,
+            25,
+            lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation))
+            * len(study.profiles_of(wildcards.dataset, wildcards.representation)),
+        ),
+    params:
+        options=lambda wildcards: {name: learned_step(wildcards)[name] for name in ("label", "samples")},
+        seed=config["seed"],
+        code=code_of("aggregation_scores", "profiles"),
+    script:
+        "../scripts/aggregation_scores.py"

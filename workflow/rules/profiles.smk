@@ -76,11 +76,13 @@ rule aggregate:
         "../envs/profiles.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1600),
+        # A projection of the covariances of 2,000 features, and their squares.
+        mem_mb=memory(1600, 1000, lambda wildcards: chains.projects(config["profiles"][wildcards.profile])),
     params:
         steps=lambda wildcards: chains.before_aggregate(config["profiles"][wildcards.profile]),
         level=lambda wildcards: study.level(wildcards.dataset, wildcards.representation),
         layout=layout_of_wells,
+        seed=seed_of_projection,
         code=code_of("aggregate", "profiles"),
     script:
         "../scripts/aggregate.py"
@@ -95,6 +97,7 @@ rule cell_sets:
     output:
         cells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.npy",
         wells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.parquet",
+        keys="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.keys.parquet",
         dropped="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.dropped.parquet",
         ledger="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.ledger.parquet",
     log:
@@ -174,6 +177,44 @@ rule aggregate_learned:
         "../scripts/aggregate_learned.py"
 
 
+rule relevance:
+    """Score which cells of a few plates a learned aggregation rests on, and what these are like."""
+    input:
+        weights="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/model.safetensors",
+        cells=cell_sets_of_relevance(".npy"),
+        cell_wells=cell_sets_of_relevance(".parquet"),
+        keys=cell_sets_of_relevance(".keys.parquet"),
+        wells=per_plate(".parquet"),
+        tables=tables_of_all_plates,
+    output:
+        cells="<results>/{dataset}/profiles/{representation}/{profile}/relevance/cells.parquet",
+        wells="<results>/{dataset}/profiles/{representation}/{profile}/relevance/wells.parquet",
+        features="<results>/{dataset}/profiles/{representation}/{profile}/relevance/features.parquet",
+        ledger="<results>/{dataset}/profiles/{representation}/{profile}/relevance/ledger.parquet",
+    log:
+        "<logs>/{dataset}/relevance/{representation}.{profile}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/relevance/{representation}.{profile}.tsv"
+    wildcard_constraints:
+        profile=one_of(_learned_chains),
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    resources:
+        # A well's cells at a time, and the profiles of all wells: 384 of 2,048 numbers take 3 MB, with their pairs 20.
+        mem_mb=memory(
+            2500,
+            20,
+            lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
+        ),
+    params:
+        options=relevance_options,
+        plates=config["report"]["relevance"]["plates"],
+        code=code_of("relevance", "torch"),
+    script:
+        "../scripts/relevance.py"
+
+
 rule profile:
     """Profiles of wells and treatments: the steps after aggregate over all plates, and what they dropped."""
     input:
@@ -197,8 +238,9 @@ rule profile:
     resources:
         mem_mb=memory(
             1600,
-            20,
-            lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
+            1,
+            lambda wildcards: 20 * len(study.units(wildcards.dataset, wildcards.representation))
+            + square_mb(wildcards, 10),
         ),
     params:
         steps=lambda wildcards: chains.after_aggregate(config["profiles"][wildcards.profile]),

@@ -307,6 +307,41 @@ rule figure_attention:
         "../scripts/figure_attention.py"
 
 
+rule figure_relevance:
+    """Draw which cells a learned aggregation rests on: features that go with relevance, and cells of either end."""
+    input:
+        unpack(files_of_relevance),
+    output:
+        report(
+            directory("<results>/figures/{dataset}/relevance/{representation}/{profile}"),
+            patterns=["{name}.png"],
+            caption="../../resources/captions/relevance.rst",
+            category="Learned aggregation",
+            subcategory="{dataset}",
+            labels={"representation": "{representation}", "profile": "{profile}", "figure": "{name}"},
+        ),
+    log:
+        "<logs>/{dataset}/figure_relevance/{representation}.{profile}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/figure_relevance/{representation}.{profile}.tsv"
+    wildcard_constraints:
+        profile=one_of(_learned_chains),
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        # A field in all channels at a time, as it is and corrected.
+        mem_mb=memory(1200, 60, lambda wildcards: study.megapixels(wildcards.dataset)),
+    params:
+        options=config["report"]["relevance"],
+        colours=config["report"]["montage"]["channels"],
+        channels=option("datasets/{dataset}/channels"),
+        seed=config["seed"],
+        code=code_of("figure_relevance", "report"),
+    script:
+        "../scripts/figure_relevance.py"
+
+
 rule figure_evaluation:
     """Draw all scores with their intervals and nulls, and what lies behind each of them."""
     input:
@@ -337,6 +372,47 @@ rule figure_evaluation:
         code=code_of("figure_evaluation", "report"),
     script:
         "../scripts/figure_evaluation.py"
+
+
+rule figure_aggregation:
+    """Draw what a learned aggregation retrieves beside other profiles of the same cells, and how it was trained."""
+    input:
+        plates="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/plates.parquet",
+        strata="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/strata.parquet",
+        mechanisms="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/mechanisms.parquet",
+        compounds="<results>/{dataset}/profiles/{representation}/{profile}/aggregation/compounds.parquet",
+        wells=lambda wildcards: profiles_beside(wildcards)[:2],
+        log="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/training.csv",
+    output:
+        report(
+            directory("<results>/figures/{dataset}/aggregation/{representation}/{profile}"),
+            patterns=["{name}.svg"],
+            caption="../../resources/captions/aggregation.rst",
+            category="Evaluation",
+            subcategory="{dataset}",
+            labels={"representation": "{representation}", "profile": "{profile}", "figure": "{name}"},
+        ),
+    log:
+        "<logs>/{dataset}/figure_aggregation/{representation}.{profile}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/figure_aggregation/{representation}.{profile}.tsv"
+    wildcard_constraints:
+        profile=one_of(_learned_chains),
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(
+            1500,
+            20,
+            lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
+        ),
+    params:
+        options=config["report"]["umap"],
+        seed=config["seed"],
+        code=code_of("figure_aggregation", "report"),
+    script:
+        "../scripts/figure_aggregation.py"
 
 
 rule ledger:
@@ -375,6 +451,7 @@ rule run_times:
         comparison="<results>/comparison.parquet",
         counts=[f"<results>/{dataset}/summary/plates.parquet" for dataset in study.plate_datasets()],
         samples=counted("samples.parquet"),
+        aggregation=aggregated("strata.parquet"),
     output:
         table="<results>/run_times.parquet",
     log:
@@ -434,6 +511,11 @@ rule report:
         labels=counted("labels.parquet"),
         lost=counted("lost.parquet"),
         cards=cards_of_models,
+        aggregation_strata=aggregated("strata.parquet"),
+        aggregation_sizes=aggregated("sizes.parquet"),
+        aggregation_cards=cards_of_aggregations,
+        relevance_wells=relevance_tables("wells.parquet"),
+        relevance_features=relevance_tables("features.parquet"),
         cell_profiles=cell_profiled("cells.parquet"),
         cells_dropped=cell_profiled("dropped.parquet"),
         scores="<results>/evaluation.parquet",
@@ -441,6 +523,8 @@ rule report:
         ledger="<results>/ledger.parquet",
         run_times="<results>/run_times.parquet",
         template=of_checkout("resources/report/report.html.j2"),
+        aggregation_template=of_checkout("resources/report/aggregation.html.j2"),
+        relevance_template=of_checkout("resources/report/relevance.html.j2"),
         style=of_checkout("resources/report/report.css"),
         behaviour=of_checkout("resources/report/report.js"),
         # Only listed: a changed pin reruns the rules that use it, and so the report; a comment reruns nothing.

@@ -11,10 +11,12 @@ from phenoloom.core.job import job
 from phenoloom.core.provenance import read_origin, versions
 from phenoloom.core.tables import feature_columns, read_table
 from phenoloom.metric_learning.splits import ALL, TEST, TRAIN
+from phenoloom.report.aggregation import aggregation_view
 from phenoloom.report.assembly import CellDataset, Dataset, page
 from phenoloom.report.contents import environment_pins, version_rows
 from phenoloom.report.models import card_rows
 from phenoloom.report.page import section, slug
+from phenoloom.report.relevance import relevance_view
 
 #: Whose versions the report lists even if no table recorded them.
 PROGRAMS = ("snakemake", "numpy", "pandas", "pyarrow", "scipy", "scikit-image", "scikit-learn", "umap-learn")
@@ -63,6 +65,8 @@ def main(snakemake):
             card_rows({Path(path).parts[-3:-1]: json.loads(Path(path).read_text()) for path in given.get("cards", [])}),
             part("training", "Training", given.get("training", []), snakemake),
             part("attention", "Attention", given.get("attention", []), snakemake),
+            aggregations(snakemake),
+            relevances(snakemake),
         )
         write_text(snakemake.output[0], text)
 
@@ -116,6 +120,30 @@ def dataset(name, snakemake):
         figures("illumination"),
         figures("montage"),
     )
+
+
+def aggregations(snakemake):
+    """What is shown of every learned aggregation; its tables, card and figures stand in one order."""
+    given, config = snakemake.input, snakemake.params.config
+    kinds = ("aggregation_strata", "aggregation_sizes", "aggregation_cards", "aggregation")
+    found, jobs = [], read_table(given.run_times)
+    for strata, sizes, card, folder in zip(*(given.get(kind, []) for kind in kinds), strict=True):
+        key = Path(folder).parts[-4], *Path(folder).parts[-2:]
+        figures = part("-".join(("aggregation", *key)), "Learned aggregation", folder, snakemake)
+        tables = read_table(strata), read_table(sizes), json.loads(Path(card).read_text(encoding="utf-8"))
+        found.append(aggregation_view(key, *tables, jobs, config["profiles"], figures))
+    return found
+
+
+def relevances(snakemake):
+    """Which cells count in every learned aggregation; tables and figures stand in one order."""
+    given, found = snakemake.input, []
+    kinds = ("relevance_wells", "relevance_features", "relevance")
+    for wells, features, folder in zip(*(given.get(kind, []) for kind in kinds), strict=True):
+        key = Path(folder).parts[-4], *Path(folder).parts[-2:]
+        figures = part("-".join(("relevance", *key)), "Which cells count", [folder], snakemake)
+        found.append(relevance_view(key, read_table(wells), read_table(features), figures))
+    return found
 
 
 def cell_dataset(name, snakemake):

@@ -42,6 +42,26 @@ def details_of(place):
     return [f"<results>/evaluation/{pair[0]}/{pair[1]}/{pair[place][0]}/{pair[place][1]}.parquet" for pair in compared]
 
 
+#: (dataset, representation, profile) of every chain that learns how to make wells of cells.
+learned_combinations = [found for found in study.combinations() if found[2] in _learned_chains]
+
+
+def profiles_beside(wildcards):
+    """Tables of wells of a learned aggregation, then those of other chains of the same cells, learned ones last."""
+    names = study.profiles_of(wildcards.dataset, wildcards.representation)
+    others = sorted((name for name in names if name != wildcards.profile), key=lambda name: name in _learned_chains)
+    folder = f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}"
+    return [f"{folder}/{name}/wells.parquet" for name in (wildcards.profile, *others)]
+
+
+def aggregated(file):
+    """Paths of one file of the scores of every learned aggregation."""
+    return [
+        f"<results>/{dataset}/profiles/{representation}/{profile}/aggregation/{file}"
+        for dataset, representation, profile in learned_combinations
+    ]
+
+
 def evaluated_profiles(wildcards):
     """The table that an evaluation takes: cells, wells or treatments."""
     level = config["evaluation"][wildcards.evaluation]["level"]

@@ -2,7 +2,8 @@
 
 import functools
 
-from phenoloom.core.names import encode
+from phenoloom.cell_sets.chosen import chosen_plates
+from phenoloom.core.names import decode, encode
 from phenoloom.ingest.layouts import laid_out
 from phenoloom.profiles import chain as chains  # the name chain is Snakemake's own here
 from phenoloom.profiles import sources
@@ -133,12 +134,49 @@ def cell_sets_of_all_plates(ending):
     return paths
 
 
+def relevance_options(wildcards):
+    """Options of the step deep_sets that the relevance of cells depends on."""
+    return {name: learned_step(wildcards)[name] for name in ("label", "temperature", "test_plates")}
+
+
+def plates_of_relevance(wildcards):
+    """Tables whose cells are scored: those of a few plates, or the one of a table that entered, however many it holds."""
+    units = study.units(wildcards.dataset, wildcards.representation)
+    if study.entered(wildcards.dataset, wildcards.representation):
+        return units
+    number, test_plates = config["report"]["relevance"]["plates"], learned_step(wildcards)["test_plates"]
+    return list(map(encode, chosen_plates(map(decode, units), test_plates, number)))
+
+
+def cell_sets_of_relevance(ending):
+    """Input function: the cells of the plates whose cells are scored, or what goes with them."""
+
+    def paths(wildcards):
+        folder = f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}/cell_sets"
+        return [f"{folder}/{plate}{ending}" for plate in plates_of_relevance(wildcards)]
+
+    return paths
+
+
 def ledger_of_fit(wildcards):
     """Ledger of what a chain fits or learns over all plates, none where it does neither."""
     if wildcards.profile in _learned_chains:
         folder = f"<results>/{wildcards.dataset}/profiles/{wildcards.representation}/{wildcards.profile}"
         return [f"{folder}/deep_sets/ledger.parquet"]
     return of_tvn(".ledger.parquet")(wildcards)
+
+
+def seed_of_projection(wildcards):
+    """The study's seed for chains that project covariances at random."""
+    return config["seed"] if chains.projects(config["profiles"][wildcards.profile]) else 0
+
+
+def square_mb(wildcards, squares):
+    """MB of so many arrays of wells by wells, for a chain that fuses; of ten plates of 384 wells at least."""
+    if not chains.fuses(config["profiles"].get(wildcards.profile, [])):
+        return 0
+    plates = max(10, len(study.units(wildcards.dataset, wildcards.representation)))
+    return squares * 8 * (384 * plates) ** 2 / 1e6
 
 
 def seed_of_chain(wildcards):

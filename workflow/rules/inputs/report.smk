@@ -89,7 +89,36 @@ def ledgers(dataset):
             found.append(f"{folder}/representations/{representation}/{level}/all.ledger.parquet")
         chains_of = study.profiles_of(dataset, representation)
         found += [f"{folder}/profiles/{representation}/{profile}/ledger.parquet" for profile in chains_of]
-    return found
+    return found + [path for path in relevance_tables("ledger.parquet") if path.startswith(f"{folder}/")]
+
+
+def relevance_tables(file):
+    """Paths of one file of the relevance of cells of every learned aggregation."""
+    return [
+        f"<results>/{dataset}/profiles/{representation}/{profile}/relevance/{file}"
+        for dataset, representation, profile in learned_combinations
+    ]
+
+
+def files_of_relevance(wildcards):
+    """Relevance of cells, and of a dataset with images what their pictures are cut from."""
+    dataset = wildcards.dataset
+    folder = f"<results>/{dataset}"
+    scored = f"{folder}/profiles/{wildcards.representation}/{wildcards.profile}/relevance"
+    found = {kind: f"{scored}/{kind}.parquet" for kind in ("cells", "wells", "features")}
+    if study.entered(dataset, wildcards.representation) or not study.pipeline(dataset):
+        return found
+    plates = plates_of_relevance(wildcards)
+    return found | {
+        "index": [f"{folder}/index/{plate}.parquet" for plate in plates],
+        "tables": [f"{folder}/representations/cellprofiler/cells/{plate}.parquet" for plate in plates],
+        "functions": [
+            f"{folder}/illumination/{plate}/{channel}.npy" for plate in plates for channel in study.illuminated(dataset)
+        ],
+        "measurements": [
+            f"{folder}/cellprofiler/{plate}/{batch}.h5" for plate in plates for batch in study.batches(dataset, plate)
+        ],
+    }
 
 
 def _ledgers_of_models(dataset):
@@ -156,6 +185,13 @@ networks = [
 
 #: Cards of all networks.
 cards_of_models = [f"<results>/{dataset}/models/{model}/{part}/card.json" for dataset, model, part in networks]
+
+
+#: Cards of all learned aggregations.
+cards_of_aggregations = [
+    f"<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/card.json"
+    for dataset, representation, profile in learned_combinations
+]
 
 
 def cell_datasets():
@@ -275,8 +311,16 @@ figure_folders = {
         for dataset in dict.fromkeys(study.model(model)["dataset"] for model in filter(study.trained, study.models()))
     ]
     + (["<results>/figures/over_training"] if representations_by_epoch else []),
+    "relevance": [
+        f"<results>/figures/{dataset}/relevance/{representation}/{profile}"
+        for dataset, representation, profile in learned_combinations
+    ],
     "attention": [f"<results>/figures/{dataset}/attention/{model}/{part}" for dataset, model, part in networks],
     "cells": [f"<results>/figures/{dataset}/cells/{representation}" for dataset, representation in cell_datasets()],
+    "aggregation": [
+        f"<results>/figures/{dataset}/aggregation/{representation}/{profile}"
+        for dataset, representation, profile in learned_combinations
+    ],
     "evaluation": ["<results>/figures/evaluation"],
     "run": ["<results>/figures/run_times"],
 }

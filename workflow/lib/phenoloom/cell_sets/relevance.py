@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pytorch_metric_learning.losses import SupConLoss
+from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
 
-#: Combined relevance above which a cell counts among the most relevant ones of its well, and below which the least.
-MOST, LEAST = 0.8, 0.2
+#: Cells of a well that are in the network at a time.
+BLOCK = 8192
 
 
 @dataclass(frozen=True)
@@ -26,21 +28,52 @@ class Relevance:
     combined: np.ndarray
 
 
-def relevance(network, wells, labels, criterion):
-    """Relevance of each well's cells. wells: list of (M, D) arrays or tensors, two or more. labels: (W,) of the wells.
+def loss_gradients(profiles, labels, chosen, temperature):
+    """Derivatives (n, dim) float32 of the loss of some wells by their profiles.
 
-    criterion: (profiles, labels) -> loss, whose derivative by each cell's features is the sensitivity; wells of one
-    label and of others have to be among them, for the loss compares.
+    profiles: (W, dim) of all wells of the loss. labels: (W,). chosen: (n,) rows of the wells that ask, such as those of
+    a plate; all others take part as what they are near to or far from, so that a compound finds its replicates on other
+    plates too. Each derivative has length 1, for only differences between cells of one well count, and its own length
+    may be too small for float32; all are 0 where no two wells share a label, or all do.
     """
-    network = network.eval()
-    cells = torch.cat([torch.as_tensor(well) for well in wells]).requires_grad_(True)
-    lengths = torch.tensor([len(well) for well in wells])
-    loss = criterion(network.of_wells(cells, lengths, block=len(cells)), torch.as_tensor(labels))
-    (gradient,) = torch.autograd.grad(loss, cells)
+    rest = np.setdiff1d(np.arange(len(labels)), chosen)
+    codes = torch.as_tensor(np.unique(np.asarray(labels, str), return_inverse=True)[1][np.append(chosen, rest)])
+    own = torch.as_tensor(profiles[chosen], dtype=torch.float64).requires_grad_(True)
+    every = torch.cat([own, torch.as_tensor(profiles[rest], dtype=torch.float64)])
+    first, same, second, other = get_all_pairs_indices(codes[: len(own)], codes)
+    itself = first == same
+    pairs = first[~itself], same[~itself], second, other
+    loss = SupConLoss(temperature=temperature)(own, codes[: len(own)], pairs, ref_emb=every, ref_labels=codes)
+    (gradients,) = torch.autograd.grad(loss, own)
+    lengths = gradients.norm(dim=1, keepdim=True)
+    return torch.where(lengths > 0, gradients / lengths, 0).float().numpy()
+
+
+def relevance(network, cells, gradient, block=BLOCK):
+    """Relevance of the cells of one well.
+
+    network: network.DeepSets. cells: (M, D) array. gradient: (dim,), derivative of the loss by the well's profile, from
+    which the chain rule goes on to each feature of each cell; at most `block` cells are in the network at a time. Full
+    precision throughout: what rounding takes from one cell, no other gives back.
+    """
+    parts = torch.as_tensor(cells).split(block)
+    total, activation = 0, []
     with torch.no_grad():
-        activation = network.phi(cells).abs().sum(dim=1)
-    parts = (gradient.abs().sum(dim=1).split(lengths.tolist()), activation.split(lengths.tolist()))
-    return [_combined(one.numpy(), other.numpy()) for one, other in zip(*parts, strict=True)]
+        for part in parts:
+            active = network.phi(part)
+            total = total + active.sum(dim=0)
+            activation.append(active.abs().sum(dim=1))
+    total.requires_grad_(True)
+    (by_sum,) = torch.autograd.grad(network.rho(total[None])[0], total, torch.as_tensor(gradient, dtype=total.dtype))
+    sensitivity = [_by_features(network.phi, part, by_sum) for part in parts]
+    return _combined(torch.cat(sensitivity).numpy(), torch.cat(activation).numpy())
+
+
+def _by_features(phi, cells, by_sum):
+    """Absolute derivatives by the features of cells, summed over features: equation 3 of the source."""
+    cells = cells.detach().clone().requires_grad_(True)
+    (gradients,) = torch.autograd.grad(phi(cells), cells, by_sum.expand(len(cells), -1))
+    return gradients.abs().sum(dim=1)
 
 
 def _combined(sensitivity, activation):
@@ -49,38 +82,38 @@ def _combined(sensitivity, activation):
 
 
 def _from_0_to_1(values):
-    low, high = (values.min(), values.max()) if len(values) else (0, 0)
+    low, high = values.min(), values.max()
     return ((values - low) / (high - low) if high > low else np.zeros_like(values)).astype(np.float32)
 
 
 class Correlation:
-    """Pearson correlation of each feature with a score, over cells that come in parts. n_features: D."""
+    """Pearson correlation of each feature with each score, over cells in parts. n_features: D. n_scores: S."""
 
-    def __init__(self, n_features):
+    def __init__(self, n_features, n_scores):
         self.n, self.shift = 0, None
-        self.sums, self.squares, self.products = (np.zeros(n_features) for _ in range(3))
-        self.score, self.score_square = 0.0, 0.0
+        self.sums, self.squares = (np.zeros(n_features) for _ in range(2))
+        self.products = np.zeros((n_features, n_scores))
+        self.scores, self.score_squares = (np.zeros(n_scores) for _ in range(2))
 
-    def add(self, values, score):
-        """Take in cells: values (n, D), score (n,)."""
-        values, score = np.asarray(values, float), np.asarray(score, float)
+    def add(self, values, scores):
+        """Take in cells: values (n, D), scores (n, S)."""
+        values, scores = np.asarray(values, float), np.asarray(scores, float)
         if not len(values):
             return
         if self.shift is None:  # else large means lose the digits of small variances
-            self.shift = values.mean(axis=0), score.mean()
-        values, score = values - self.shift[0], score - self.shift[1]
+            self.shift = values.mean(axis=0), scores.mean(axis=0)
+        values, scores = values - self.shift[0], scores - self.shift[1]
         self.n += len(values)
         self.sums += values.sum(axis=0)
         self.squares += (values**2).sum(axis=0)
-        self.products += values.T @ score
-        self.score += score.sum()
-        self.score_square += (score**2).sum()
+        self.products += values.T @ scores
+        self.scores += scores.sum(axis=0)
+        self.score_squares += (scores**2).sum(axis=0)
 
     def result(self):
-        """Correlations (D,), NaN where a feature or the score does not vary."""
+        """Correlations (D, S), NaN where a feature or a score does not vary."""
         n = max(1, self.n)
-        covariance = self.products / n - self.sums / n * self.score / n
-        variances = self.squares / n - (self.sums / n) ** 2, self.score_square / n - (self.score / n) ** 2
+        covariance = self.products / n - np.outer(self.sums, self.scores) / n**2
+        variances = np.outer(self.squares / n - (self.sums / n) ** 2, self.score_squares / n - (self.scores / n) ** 2)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = covariance / np.sqrt(variances[0] * variances[1])
-        return np.where((variances[0] > 0) & (variances[1] > 0), found, np.nan)
+            return np.where(variances > 0, covariance / np.sqrt(variances), np.nan)

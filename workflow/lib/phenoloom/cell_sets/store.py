@@ -35,13 +35,13 @@ def shared_features(tables):
     return shared, {name: number for name, number in lacking.items() if number}
 
 
-def write_cells(units, features, options, array, wells, ledger, origin=None):
-    """Write the cells of a plate, after the steps that they went through, as float32 (cells, features) and a table.
+def write_cells(units, features, options, array, wells, keys, ledger, origin=None):
+    """Write the cells of a plate, after the steps that they went through, as float32 (cells, features) and two tables.
 
     units: profiles.aggregation.Units of one plate. features: names, the same for all plates. options: of the step
-    deep_sets. array, wells: paths of the .npy and of the table of wells, which says where each well's cells lie. A
-    missing value becomes 0, which is the plate's mean once cells are standardised; the ledger counts them. Memory: some
-    blocks of columns.
+    deep_sets. array, wells, keys: paths of the .npy, of the table of wells, which says where each well's cells lie, and
+    of the table of what names each cell, in the array's order. A missing value becomes 0, which is the plate's mean
+    once cells are standardised; the ledger counts them. Memory: some blocks of columns.
     """
     placed, starts, blocks = units.by_well(features, options)
     missing = {}
@@ -66,6 +66,7 @@ def write_cells(units, features, options, array, wells, ledger, origin=None):
         )
     table = placed.assign(**{START: starts[:-1], CELLS: np.diff(starts)}).reset_index(drop=True)
     write_table(wells, table, origin)
+    write_table(keys, units.keys_by_well(), origin)
 
 
 def _mapped(file, shape):

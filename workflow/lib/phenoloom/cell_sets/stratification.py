@@ -31,8 +31,7 @@ def stratify(wells, options, seed, ledger):
     """
     labels, compound = labels_of(wells, options["label"]), labels_of(wells, "Perturbation")
     plates = plain_text(wells["Metadata_Plate"])
-    control = plain_text(wells["Metadata_Control"]) if "Metadata_Control" in wells else np.full(len(wells), "")
-    treated = (labels != "") & (control != "negative")
+    treated = treated_wells(wells, labels)
     compounds = np.where(np.isin(compound, _validation_compounds(compound[treated], options, seed)), VALIDATION, TRAIN)
     sides = np.full(len(wells), TRAIN, dtype=object)
     for side, key in ((VALIDATION, "validation_plates"), (TEST, "test_plates")):
@@ -62,6 +61,12 @@ def labels_of(wells, name):
     if column not in wells:
         raise InputError(f"the wells have no {column}, which the learned aggregation asks for")
     return plain_text(wells[column])
+
+
+def treated_wells(wells, labels):
+    """Which wells (n,) can be like another for what is in them: those with a label, but no negative control."""
+    control = plain_text(wells["Metadata_Control"]) if "Metadata_Control" in wells else np.full(len(wells), "")
+    return (labels != "") & (control != "negative")
 
 
 def _validation_compounds(labels, options, seed):

@@ -6,6 +6,7 @@ import pandas as pd
 from phenoloom.cell_sets.learning import profiles
 from phenoloom.cell_sets.train import KEYS
 from phenoloom.core.errors import InputError
+from phenoloom.core.tables import feature_columns, metadata_columns, read_table
 
 #: Features of a learned profile, by number.
 FEATURE = "DeepSets_{:04d}"
@@ -25,3 +26,11 @@ def wells_of_plate(network, cells, sides):
     names = [FEATURE.format(number + 1) for number in range(network.dim)]
     metadata = cells.wells.merge(sides, on=KEYS, how="left", validate="one_to_one")
     return pd.concat([metadata, pd.DataFrame(values, columns=names)], axis=1)
+
+
+def read_wells(paths):
+    """(metadata DataFrame, profiles (W, dim) float32) of the wells of all plates, from tables of wells_of_plate."""
+    frames = [read_table(path) for path in paths]
+    values = [frame[feature_columns(frame)].to_numpy(np.float32) for frame in frames]
+    metadata = pd.concat([frame[metadata_columns(frame)] for frame in frames], ignore_index=True)
+    return metadata, np.concatenate(values)

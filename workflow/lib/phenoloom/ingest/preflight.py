@@ -447,7 +447,8 @@ def _jobs(dataset, images, folder, config):
     by_network = sum(chain in learned for chain in profiled), sum(chain in learned for chain in computed)
     jobs |= {"aggregate of tables": len(profiled) - by_network[0], "aggregate": 0}
     jobs |= dict.fromkeys(("cell_sets", "aggregate_learned"), by_network[0] + by_network[1] * plates)
-    jobs["deep_sets"] = by_network[0] + (by_network[1] if plates else 0)
+    of_networks = ("deep_sets", "aggregation_scores", "figure_aggregation", "relevance", "figure_relevance")
+    jobs |= dict.fromkeys(of_networks, by_network[0] + (by_network[1] if plates else 0))
     jobs |= dict.fromkeys(("profile", "figure_umap"), len(profiled) + (len(computed) if plates else 0))
     jobs["tvn"] = sum(_fitted_over_plates(config, name) for name in (profiled + computed if plates else profiled))
     if not plates:

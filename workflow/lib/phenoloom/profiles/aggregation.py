@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from phenoloom.core.ledger import Ledger
 from phenoloom.core.tables import feature_columns, metadata_columns
 from phenoloom.profiles.annotation import KEYS, STANDARD, annotate, as_text, canonical_well, list_empty_wells
 from phenoloom.profiles.chain import parse, problems
+from phenoloom.profiles.covariances import Projection, upper_covariances
 from phenoloom.profiles.dropped import Dropped
+from phenoloom.profiles.kinds import ENDINGS, PROJECTED
 from phenoloom.profiles.queries import columns_of, select
 from phenoloom.profiles.scaling import GROUPS, scale_block
 from phenoloom.profiles.tvn import Fit
@@ -27,19 +30,19 @@ UNIT_KEYS = ("Metadata_Site", "Metadata_ImageNumber", "Metadata_ObjectNumber")
 _COUNTS = ("Metadata_Count_Cells", "Metadata_Count_Sites")
 
 
-def aggregate_table(path, steps, ledger, dropped, **given):
+def aggregate_table(path, steps, ledger, dropped, seed=0, **given):
     """Wells of one table of cells or sites: the steps up to and including `aggregate`, annotated with the layout.
 
     path: Parquet table with Metadata_Plate and Metadata_Well, one row per unit. steps: config list, complete options.
     layout: DataFrame of the dataset or None; plates: true names of the plates due (for wells without any cell).
     imaged: see annotation.list_empty_wells. fitted: tvn.Fitted of the step tvn where it goes by dataset or batch. These
-    and the others of `prepared` may be `given`.
+    and the others of `prepared` may be `given`. seed: of the projection of covariances.
     Returns a DataFrame, one row per well: standard metadata, Metadata_Count_Cells, Metadata_Count_Sites, features as
     float64. Missing values are skipped as pandas does; infinite ones are missing. Memory: a few blocks of
     `block_bytes` plus the metadata columns.
     Raises InputError for a chain that cannot work on this level and for a table without keys or features.
     """
-    return prepared(path, steps, ledger, dropped, **given).aggregate(parse(steps)[-1][1])
+    return prepared(path, steps, ledger, dropped, **given).aggregate(parse(steps)[-1][1], seed)
 
 
 def prepared(
@@ -172,11 +175,24 @@ class Units:
             self._leave_out(wells, self.rows_of_wells, "normalize", "too few reference cells to normalise against")
         self.scalings.append((options, reference, groups))
 
-    def aggregate(self, options):
-        """One row per well: median or mean of its units, wells with fewer cells than `minimum_cells` left out."""
-        order, starts, metadata = self._counted_wells(options)
-        result = self._reduced(order, starts, options["operation"], "aggregate")
-        features = pd.DataFrame(result.T, columns=self.features, index=metadata.index)
+    def aggregate(self, options, seed=0):
+        """One row per well: statistics of its units, wells with fewer cells than `minimum_cells` left out.
+
+        Medians or means, and where the options ask for them dispersions and covariances, as profiles.kinds names them.
+        """
+        self._leave_out_features(options["blocklist"])
+        second = bool(options["dispersion"] or options["covariances"])
+        order, starts, metadata = self._counted_wells(options, fewest=1 + second)
+        operations = [options["operation"], *filter(None, [options["dispersion"]])]
+        parts = self._reduced(order, starts, operations, "aggregate")
+        names = [name + ENDINGS.get(operation, "") for operation in operations for name in self.features]
+        if options["covariances"]:
+            parts = [*parts, self._covariances(order, starts, options["covariances"], seed)]
+            names += [PROJECTED.format(number + 1) for number in range(options["covariances"])]
+        if len(set(names)) < len(names):
+            doubled = next(name for name in self.features if names.count(name) > 1)
+            raise InputError(f"{self.path} has a feature {doubled}, as step aggregate would call another; rename it")
+        features = pd.DataFrame(np.concatenate(parts).T, columns=names, index=metadata.index)
         frame = pd.concat([metadata, features], axis=1)
         return frame.sort_values(["Metadata_Batch", *KEYS], kind="stable").reset_index(drop=True)
 
@@ -191,11 +207,24 @@ class Units:
         parts = (slice(first, min(first + width, len(features))) for first in range(0, len(features), width))
         return metadata, starts, ((part, self._block(features[part], order)) for part in parts)
 
-    def _counted_wells(self, options):
-        """(order, starts) of _order, and the metadata of the wells with their numbers of cells and sites."""
+    def keys_by_well(self):
+        """DataFrame of the units in the order of `by_well`, once that was asked for: plate, well, what names them within,
+        and Metadata_Row, their row in the table.
+        """
+        order, *_ = self._order()
+        places = self.rows_of_wells.loc[self.codes[order], KEYS].reset_index(drop=True)
+        own = self.metadata[[name for name in UNIT_KEYS if name in self.metadata]].iloc[order].reset_index(drop=True)
+        return pd.concat([places, own], axis=1).assign(Metadata_Row=order)
+
+    def _counted_wells(self, options, fewest=1):
+        """(order, starts) of _order, and the metadata of the wells with their numbers of cells and sites.
+
+        fewest: units that a well's statistics need.
+        """
         counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.rows_of_wells))
         cells = self._cells(counts)
         self._leave_out_small(cells, counts, options["minimum_cells"])
+        self._leave_out_few(fewest)
         order, kept, starts = self._order()
         metadata = self.wells.loc[kept].copy()
         metadata["Metadata_Count_Cells"] = pd.array(cells[kept], dtype="Int64") if cells is not None else pd.NA
@@ -217,7 +246,7 @@ class Units:
             metadata["Metadata_Count_Cells"] = np.diff(firsts, append=len(order))
         else:
             firsts = np.arange(len(order))
-        values = self._reduced(order, np.append(firsts, len(order)), operation, "tvn")
+        (values,) = self._reduced(order, np.append(firsts, len(order)), [operation], "tvn")
         self._hold(values.T, self.features, metadata, self.codes[order][firsts])
 
     def control_sites(self, options):
@@ -245,19 +274,56 @@ class Units:
             whitened[rows] = whitening.transform(values[rows], options["method"])
         self._hold(whitened, names, self.metadata, self.codes)
 
-    def _reduced(self, order, starts, operation, step):
-        """(features, segments) float64: a statistic of consecutive segments of rows, a block of columns at a time."""
-        result = np.empty((len(self.features), len(starts) - 1))
+    def _reduced(self, order, starts, operations, step):
+        """(operations, features, segments) float64: statistics of consecutive segments of rows, by blocks of columns."""
+        result = np.empty((len(operations), len(self.features), len(starts) - 1))
         infinite = np.zeros(len(self.features), dtype=np.int64)
         width = self._block_width()
         for first in range(0, len(self.features), width):
             names = self.features[first : first + width]
             block = self._block(names, order, infinite[first : first + width])
-            result[first : first + width] = aggregate_segments(block, starts, operation)
+            for number, operation in enumerate(operations):
+                result[number, first : first + width] = aggregate_segments(block, starts, operation)
         for name, count in zip(self.features, infinite, strict=True):
             if count:
                 self.dropped.add("value", name, step, "infinite, taken as missing", self._plate(), count)
         return result
+
+    def _covariances(self, order, starts, columns, seed):
+        """(columns, wells) projected covariances of consecutive segments of rows, as many wells in memory as fit."""
+        projection = Projection(self.features, columns, seed)
+        result = np.empty((columns, len(starts) - 1))
+        unknown = np.zeros(len(self.features), dtype=np.int64)
+        firsts = np.cumsum(np.arange(len(self.features), 0, -1)) - np.arange(len(self.features), 0, -1)
+        for wells in self._portions(starts):
+            cells = self._all_features(order[starts[wells.start] : starts[wells.stop]])
+            for well in range(wells.start, wells.stop):
+                own = slice(starts[well] - starts[wells.start], starts[well + 1] - starts[wells.start])
+                covariances = upper_covariances(cells[:, own])
+                unknown += np.isnan(covariances[firsts])
+                result[:, well] = projection(np.nan_to_num(covariances))
+        for name, count in zip(self.features, unknown, strict=True):
+            if count:
+                reason = "fewer than two values in a well, where its covariances count as 0"
+                self.dropped.add("value", name, "aggregate", reason, self._plate(), count)
+        return result
+
+    def _portions(self, starts):
+        """Slices of wells whose cells take, all features together, no more than two blocks; of one well at least."""
+        most = 2 * self.block_bytes // (4 * len(self.features))
+        first = 0
+        while first < len(starts) - 1:
+            last = max(first + 1, int(np.searchsorted(starts, starts[first] + most, side="right")) - 1)
+            yield slice(first, last)
+            first = last
+
+    def _all_features(self, rows):
+        """Values (features, rows) float32."""
+        values = np.empty((len(self.features), len(rows)), dtype=np.float32)
+        width = self._block_width()
+        for first in range(0, len(self.features), width):
+            values[first : first + width] = self._block(self.features[first : first + width], rows)
+        return values
 
     def _hold(self, values, names, metadata, codes):
         """Go on with rows in memory: values (n, d), their feature names, metadata (n rows) and the code of the well."""
@@ -368,6 +434,15 @@ class Units:
                 carried[name] = self.metadata[name].iloc[firsts].to_numpy()
         return carried.loc[np.unique(self.codes[self.codes >= 0])]
 
+    def _leave_out_features(self, patterns):
+        """Forget the features that patterns name; they are counted."""
+        gone = [name for name in self.features if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        for name in gone:
+            self.dropped.add("feature", name, "aggregate", "on the block list")
+        if len(gone) == len(self.features):
+            raise InputError(f"the blocklist of step aggregate names all {len(gone)} features of {self.path}")
+        self.features = [name for name in self.features if name not in set(gone)]
+
     def _leave_out(self, lost, wells, step, reason):
         """Take wells (by code) out; their disappearance is counted, the sentence is the caller's."""
         for code in lost:
@@ -415,6 +490,19 @@ class Units:
             self.ledger.add(reason, unit="well", plate=plate, well=well)
         self._leave_out(small, self.rows_of_wells, "aggregate", f"fewer than {minimum} cells")
 
+    def _leave_out_few(self, fewest):
+        """Wells with too few units left for a statistic go to the ledger."""
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.rows_of_wells))
+        few = np.flatnonzero((counts > 0) & (counts < fewest))
+        for code in few:
+            plate, well = self.rows_of_wells.loc[code, KEYS]
+            reason = (
+                f"well {well} of plate {plate} has {counts[code]} {self.level}, fewer than the {fewest} that dispersion "
+                "and covariances need"
+            )
+            self.ledger.add(reason, unit="well", plate=plate, well=well)
+        self._leave_out(few, self.rows_of_wells, "aggregate", f"fewer than {fewest} {self.level}")
+
     def _order(self):
         """(rows sorted by well and unit, codes of the wells that have rows, start of each well's rows plus the end)."""
         rows = np.flatnonzero(self.codes >= 0)
@@ -460,12 +548,14 @@ class Units:
 
 
 def aggregate_segments(block, starts, operation):
-    """Median or mean of consecutive segments of columns, missing values skipped, NaN where nothing is left.
+    """A statistic of consecutive segments of columns, missing values skipped, NaN where nothing is left.
+
+    operation: median, mean, std (n - 1; NaN where one value is left) or mad (1.4826 x median absolute deviation).
 
     block: (features, n) float32 or float64. starts: (segments + 1,) increasing positions, the last is n.
     Returns (features, segments) float64: what pandas' groupby gives on the same values as float64.
     """
-    reduce = {"median": _median, "mean": _mean}[operation]
+    reduce = {"median": _median, "mean": _mean, "std": _std, "mad": _mad}[operation]
     result = np.full((len(block), len(starts) - 1), np.nan)
     for segment in range(len(starts) - 1):
         result[:, segment] = reduce(block[:, starts[segment] : starts[segment + 1]])
@@ -501,6 +591,18 @@ def _mean(values):
         sums = np.where(missing, 0, values[incomplete]).sum(axis=1, dtype=np.float64)
         result[incomplete] = np.where(present > 0, sums / np.maximum(present, 1), np.nan)
     return result
+
+
+def _std(values):
+    """Standard deviation per row of (features, n), n > 0, in float64."""
+    squares = (values - _mean(values)[:, None]) ** 2
+    present = squares.shape[1] - np.isnan(squares).sum(axis=1)
+    return np.sqrt(np.where(present > 1, _mean(squares) * present / np.maximum(present - 1, 1), np.nan))
+
+
+def _mad(values):
+    """Median absolute deviation per row of (features, n), n > 0, scaled to the standard deviation of a normal one."""
+    return 1.4826 * _median(np.abs(values - _median(values)[:, None]))
 
 
 def _open(path):

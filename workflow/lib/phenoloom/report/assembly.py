@@ -72,6 +72,8 @@ def page(
     models=(),
     training=None,
     attention=None,
+    aggregations=(),
+    relevances=(),
 ):
     """The report as text, embedding figures up to the configured size.
 
@@ -79,7 +81,8 @@ def page(
     Section. profiles: (dataset, representation, profile) -> numbers. dropped: the same -> table of what was dropped.
     scores, comparison, ledger, jobs: DataFrames. versions: rows of :func:`contents.version_rows`. cell_datasets: list
     of CellDataset. cell_profiles: as profiles, of single cells. models: rows of :func:`models.card_rows`. training,
-    attention: Section.
+    attention: Section. aggregations: of :func:`aggregation.aggregation_view`. relevances: of
+    :func:`relevance.relevance_view`.
     """
     cell_profiles = cell_profiles or {}
     chains = {name: chain_of(steps) for name, steps in (config.get("cell_profiles") or {}).items()}
@@ -92,6 +95,7 @@ def page(
         sections += [part for part in (dataset.plates, dataset.illumination, dataset.montage) if part]
     sections += [dataset.figures for dataset in cell_datasets]
     sections += [part for part in (training, attention) if part]
+    sections += [one["figures"] for one in (*aggregations, *relevances)]
     embed(_by_turns(sections), max(0, budget))
     groups = contents.ledger_groups(ledger)
     of_cells = contents.dropped_groups({key: table for key, table in dropped.items() if key in cell_profiles})
@@ -119,6 +123,8 @@ def page(
             "models": models,
             "training": training,
             "attention": attention,
+            "aggregations": aggregations,
+            "relevances": relevances,
             "profiles": contents.profile_rows(profiles),
             "cell_profiles": contents.cell_profile_rows(cell_profiles, chains),
             "methods": method_tables(scores, chains, config.get("evaluation") or {}),

@@ -54,6 +54,23 @@ def automatic_colours(channels, kinds):
     return chosen
 
 
+def display_colours(gallery, channels, chosen):
+    """Channel of each display colour: as `chosen` (report.montage.channels), else by name, which a note says.
+
+    channels: the config's block, name -> {kind}. chosen: colour -> channel, or None.
+    """
+    colours = {colour: channel for colour, channel in (chosen or {}).items() if channel}
+    unknown = [channel for channel in colours.values() if channel not in channels]
+    if unknown:
+        gallery.note(
+            f"Montage: the dataset has no channel {', '.join(unknown)} (report.montage.channels); colours were chosen "
+            "by name."
+        )
+        colours = {}
+    kinds = {name: (block or {}).get("kind", "fluorescence") for name, block in channels.items()}
+    return colours or automatic_colours(list(channels), kinds)
+
+
 def choose_fields(layout, sites, excluded, perturbations, per):
     """Fields of a montage: at most `perturbations` perturbations with at most `per` sites each.
 
@@ -403,17 +420,7 @@ def build_montage(
     from phenoloom.core.errors import InputError
 
     names = list(channels)
-    colours = {colour: channel for colour, channel in (colours or {}).items() if channel}
-    unknown = [channel for channel in colours.values() if channel not in names]
-    if unknown:
-        gallery.note(
-            f"Montage: the dataset has no channel {', '.join(unknown)} (report.montage.channels); colours were chosen "
-            "by name."
-        )
-        colours = {}
-    colours = colours or automatic_colours(
-        names, {name: (channels[name] or {}).get("kind", "fluorescence") for name in names}
-    )
+    colours = display_colours(gallery, channels, colours)
     imaged = index.rename(columns={"plate": "Metadata_Plate", "well": "Metadata_Well", "site": "Metadata_Site"})
     place = ["Metadata_Plate", "Metadata_Well", "Metadata_Site"]
     excluded = set(sites.loc[sites["Metadata_Excluded"].astype(bool), place].itertuples(index=False, name=None))
