@@ -97,7 +97,7 @@ rule cell_sets:
     output:
         cells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.npy",
         wells="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.parquet",
-        keys="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.keys.parquet",
+        cell_keys="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.keys.parquet",
         dropped="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.dropped.parquet",
         ledger="<results>/{dataset}/profiles/{representation}/{profile}/cell_sets/{plate}.ledger.parquet",
     log:
@@ -183,7 +183,7 @@ rule relevance:
         weights="<results>/{dataset}/profiles/{representation}/{profile}/deep_sets/model.safetensors",
         cells=cell_sets_of_relevance(".npy"),
         cell_wells=cell_sets_of_relevance(".parquet"),
-        keys=cell_sets_of_relevance(".keys.parquet"),
+        cell_keys=cell_sets_of_relevance(".keys.parquet"),
         wells=per_plate(".parquet"),
         tables=tables_of_all_plates,
     output:

@@ -23,7 +23,7 @@ def main(snakemake):
         for name, number in lacking.items():
             if name in units.features:
                 dropped.add("feature", name, "deep_sets", f"missing in {number} plates", run.wildcards["plate"])
-        write_cells(units, features, learned(steps), made.cells, made.wells, made.keys, run.ledger, run.origin())
+        write_cells(units, features, learned(steps), made.cells, made.wells, made.cell_keys, run.ledger, run.origin())
         dropped.write(made.dropped)
         run.ledger.write(made.ledger)
 

@@ -18,7 +18,7 @@ def main(snakemake):
         cells, wells, features = score_cells(
             load(given.weights),
             Cells(given.cells, given.cell_wells),
-            pd.concat([read_table(path) for path in given.keys], ignore_index=True),
+            pd.concat([read_table(path) for path in given.cell_keys], ignore_index=True),
             *read_wells(given.wells),
             shared_features(given.tables)[0],
             params.options,
