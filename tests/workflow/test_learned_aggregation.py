@@ -92,6 +92,33 @@ def test_it_sees_on_a_held_out_plate_what_the_average_does_not(folder):
     assert row.against_profile == "average" and row.difference > 0.2
 
 
+def test_it_is_compared_with_the_average_plate_by_plate(folder):
+    tables = folder / PROFILES / "learned/aggregation"
+    plates = pd.read_parquet(tables / "plates.parquet")
+    assert set(plates["profile"]) == {"learned", "average"} and set(plates["plate"]) == {"P1", "P 2", "P3"}
+    replicates = plates[(plates["task"] == "replicates") & (plates["compounds"] == "all")]
+    assert set(replicates["candidates"]) == {"plate"} and set(replicates["n_compounds"]) == {5}
+    strata = pd.read_csv(tables / "strata.csv")
+    chosen = strata.query("task == 'replicates' and plate_side == 'test' and compounds == 'all'")
+    assert (chosen["difference"] > 0.1).all() and set(chosen["reference"]) == {"average"}
+    assert set(pd.read_parquet(tables / "mechanisms.parquet")["mechanism"]) == {"m0", "m1"}
+    sizes = pd.read_parquet(tables / "sizes.parquet").set_index(["profile", "files"])["bytes"]
+    arrays = (folder / PROFILES / "learned/cell_sets").glob("*.npy")
+    assert sizes["learned", "cells for the network"] == sum(path.stat().st_size for path in arrays)
+
+
+def test_the_page_says_whether_it_helps_and_what_it_costs(folder):
+    page = (folder / RESULTS / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('id="s-aggregation"') : page.index('id="s-ledger"')]
+    assert "On test plates it finds replicates better than average" in section
+    assert "Whether it helps cannot be told from one plate." in section and "Best epoch" in section
+    figures = json.loads((folder / RESULTS / "figures/d/aggregation/cells/learned/figures.json").read_text())
+    names = {figure["name"] for figure in figures["figures"]}
+    assert names == {"replicates_1", "mechanisms_1", "each_mechanism_1", "map", "training_1"}
+    assert "sets per second" in next(one["caption"] for one in figures["figures"] if one["name"] == "training_1")
+    assert section.count("<img") == len(names)
+
+
 def test_nothing_reruns_without_a_change_and_training_after_one(folder):
     assert due(folder) == set()
     changed = config()
@@ -100,3 +127,4 @@ def test_nothing_reruns_without_a_change_and_training_after_one(folder):
     found = due(folder)
     (folder / CONFIG).write_text(yaml.safe_dump(config(), sort_keys=False))
     assert {"deep_sets", "aggregate_learned", "profile", "evaluate"} <= found and "aggregate" not in found
+    assert {"aggregation_scores", "figure_aggregation"} <= found

@@ -17,10 +17,11 @@ PANELS = 12
 ITEMS = 4
 
 
-def add_losses(gallery, logs):
+def add_losses(gallery, logs, items="images"):
     """Add loss, learning rate and speed over the steps of each training.
 
-    logs: {(model, part): DataFrame of its training.csv}. A network that was not trained has no rows and no curve.
+    logs: {(model, part): DataFrame of its training.csv}. items: what a step holds, for the words. A network that was
+    not trained has no rows and no curve.
     """
     trained = {key: log for key, log in logs.items() if len(log)}
     if not trained:
@@ -31,10 +32,10 @@ def add_losses(gallery, logs):
         data = pd.concat([thinned(trained[key]).assign(Model=key[0], Network=key[1]) for key in keys])
         gallery.add(
             f"training_{number + 1}",
-            _loss_figure({key: thinned(trained[key]) for key in keys}),
+            _loss_figure({key: thinned(trained[key]) for key in keys}, items),
             data.reset_index(drop=True),
             "Training",
-            "Loss (mean of neighbouring steps), learning rate, and images per second of each network over its steps. "
+            f"Loss (mean of neighbouring steps), learning rate, and {items} per second of each network over its steps. "
             "Losses compare within a model only; a lower loss is no better embedding by itself"
             + page_text(number, split)
             + ".",
@@ -49,14 +50,14 @@ def thinned(log):
     return log.astype(float).groupby(groups).mean().assign(step=log["step"].groupby(groups).max())
 
 
-def _loss_figure(logs):
+def _loss_figure(logs, items):
     with style.look():
         figure = style.new_figure(style.WIDTH, 3.2)
         axes = figure.subplots(1, 3)
         for (key, log), colour in zip(logs.items(), style.CATEGORIES, strict=False):
             for axis, column in zip(axes, ("loss", "learning_rate", "images_per_second"), strict=True):
                 axis.plot(log["step"], log[column], color=colour, linewidth=1.3, label=shorten(name_of(*key), 30))
-        for axis, words in zip(axes, ("loss", "learning rate", "images per second"), strict=True):
+        for axis, words in zip(axes, ("loss", "learning rate", f"{items} per second"), strict=True):
             axis.set_xlabel("step")
             axis.set_title(words)
             axis.grid(axis="y")
