@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+#: Options of the step aggregate that ask for nothing more.
+PLAIN = {"dispersion": None, "covariances": 0, "blocklist": []}
 WELLS = [f"{row}{column:02d}" for row in "ABCDEFGHIJKLMNOP" for column in range(1, 25)]
 
 
@@ -57,7 +59,7 @@ def ours(path, operation):
     from phenoloom.profiles.aggregation import aggregate_table
     from phenoloom.profiles.dropped import Dropped
 
-    steps = [{"aggregate": {"operation": operation, "minimum_cells": 1}}]
+    steps = [{"aggregate": {"operation": operation, "minimum_cells": 1, **PLAIN}}]
     return aggregate_table(Path(path), steps, Ledger("benchmark"), Dropped())
 
 

@@ -20,6 +20,7 @@ def main(snakemake):
             snakemake.params.level,
             run.ledger,
             dropped,
+            run.seed,
             layout=layout,
             plates=None if layout is None else [run.wildcards["plate"]],
             imaged=imaged_wells(snakemake.input),

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from phenoloom.evaluation.intervals import adjusted
-from phenoloom.evaluation.similarity import blocks, prepared, similarity
+from phenoloom.evaluation.similarity import between, blocks, prepared
 
 #: Entries of random orders held at a time.
 DRAWN_ENTRIES = 20_000_000
@@ -64,9 +64,10 @@ class Pairing:
 def average_precisions(values, pairing, distance="cosine", shuffles=()):
     """Average precision of every query and label, and the same after each shuffle of the profiles' identities.
 
-    values: (n, d) finite floats. shuffles: arrays (n,) of rows (see Pairing.shuffled); similarities are computed once
-    for all. Returns a list of 1 + len(shuffles) DataFrames, one row per query and label it has, with columns row, label
-    (its column in `labels`), average_precision, normalized_average_precision, n_pos_pairs, n_total_pairs.
+    values: (n, d) finite floats; (n, n) similarities where distance is `precomputed`. shuffles: arrays (n,) of rows
+    (see Pairing.shuffled); similarities are computed once for all. Returns a list of 1 + len(shuffles) DataFrames, one
+    row per query and label it has, with columns row, label (its column in `labels`), average_precision,
+    normalized_average_precision, n_pos_pairs, n_total_pairs.
     average_precision is NaN where a query has no positive or no negative.
     Of a query with several labels each label is asked on its own; profiles that share any label are no negatives.
     """
@@ -74,7 +75,7 @@ def average_precisions(values, pairing, distance="cosine", shuffles=()):
     pairings = [pairing, *(pairing.shuffled(rows) for rows in shuffles)]
     parts = [[] for _ in pairings]
     for rows in blocks(len(vectors), len(vectors)):
-        ranking = _Ranking(similarity(vectors[rows], vectors, distance), np.arange(rows.start, rows.stop))
+        ranking = _Ranking(between(vectors, rows, slice(None), distance), np.arange(rows.start, rows.stop))
         places = _places(pairing, ranking.rows)
         for part, one in zip(parts, pairings, strict=True):
             part.append(_of_block(one, ranking, places))

@@ -5,7 +5,7 @@ import pandas as pd
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import feature_columns
-from phenoloom.evaluation.features import named_features
+from phenoloom.evaluation.features import named_features, refuse_similarity
 from phenoloom.evaluation.results import Result, row
 from phenoloom.evaluation.units import choose, text
 from phenoloom.profiles.queries import select
@@ -68,6 +68,7 @@ def control_separation(
     them on, else of each control's wells. Null: median after exchanging controls within the groups; the p-value is
     of the absolute SSMD.
     """
+    refuse_similarity(table, "control_separation")
     table = choose(table, samples)
     names = named_features(table, features) if features else feature_columns(table)
     groups = text(table, by) if by else np.full(len(table), "all", dtype=object)

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import optimize, stats
 
 from phenoloom.core.tables import feature_columns
-from phenoloom.evaluation.features import DISTANCE_TO_CONTROLS, distance_to_controls, named_features
+from phenoloom.evaluation.features import DISTANCE_TO_CONTROLS, distance_to_controls, named_features, refuse_similarity
 from phenoloom.evaluation.intervals import adjusted, exact_share
 from phenoloom.evaluation.results import Result, row
 from phenoloom.evaluation.units import choose, is_control, text
@@ -118,6 +118,7 @@ def dose_response(
     feature.
     fit: also a four-parameter logistic for the named features. Returns a Result with one row per compound and feature.
     """
+    refuse_similarity(table, "dose_response")
     table = choose(table, samples)
     wanted = [name for name in features if name != DISTANCE_TO_CONTROLS]
     names = named_features(table, wanted) if wanted else ([] if features else feature_columns(table))

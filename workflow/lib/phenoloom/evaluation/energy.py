@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from phenoloom.evaluation.features import refuse_similarity
 from phenoloom.evaluation.intervals import adjusted, exact_share
 from phenoloom.evaluation.results import Result, describe, row, with_left_out
 from phenoloom.evaluation.similarity import prepared, similarity
@@ -16,6 +17,7 @@ def activity_by_energy(table, treatment, within, samples, distance, null_size, t
     them only, so that plate effects do not look like activity. Returns a Result with the column `active`.
     Source: Szekely and Rizzo 2013, doi:10.1016/j.jspi.2013.03.018.
     """
+    refuse_similarity(table, "activity by energy distance")
     chosen = units(table, samples, distance)
     control = is_control(chosen.table)
     labels = np.where(control, "", text(chosen.table, treatment))

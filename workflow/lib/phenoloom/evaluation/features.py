@@ -8,9 +8,19 @@ import numpy as np
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import feature_columns
 from phenoloom.evaluation.units import is_control
+from phenoloom.profiles.similarities import is_similarity
 
 #: Name of the derived feature: how far a well lies from the negative controls' mean, in any representation.
 DISTANCE_TO_CONTROLS = "Distance_To_Controls"
+
+
+def refuse_similarity(table, metric):
+    """Raise InputError where a table has no features to measure, but similarities between its rows."""
+    if is_similarity(table):
+        raise InputError(
+            f"{metric} needs features, and a profile that ends in fuse is a similarity; name other profiles in the "
+            "evaluation's `of`"
+        )
 
 
 def named_features(table, patterns):

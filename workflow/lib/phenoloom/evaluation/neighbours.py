@@ -6,7 +6,7 @@ import pandas as pd
 from phenoloom.core.words import count
 from phenoloom.evaluation.intervals import bootstrap_mean, permutation_pvalue, shuffled_rows
 from phenoloom.evaluation.results import Result, row
-from phenoloom.evaluation.similarity import blocks, prepared, similarity
+from phenoloom.evaluation.similarity import between, blocks, prepared
 from phenoloom.evaluation.units import is_control, members, text, units
 
 
@@ -21,7 +21,7 @@ def nearest_neighbours(values, excluded, distance="cosine"):
     nearest = np.full(len(vectors), -1)
     best = np.full(len(vectors), np.nan)
     for rows in blocks(len(vectors), len(vectors)):
-        similarities = similarity(vectors[rows], vectors, distance)
+        similarities = between(vectors, rows, slice(None), distance).copy()
         inside = np.arange(rows.start, rows.stop)
         similarities[np.arange(len(inside)), inside] = -np.inf
         for membership in excluded:
@@ -90,7 +90,7 @@ def _classify(table, label, compound, batch, unit, samples, distance, permutatio
         batches = members(text(kept, batch))[0]
         excluded.append(batches)
     if len(kept):
-        nearest, best = nearest_neighbours(chosen.values[labelled], excluded, distance)
+        nearest, best = nearest_neighbours(chosen.values_of(labelled), excluded, chosen.distance)
     else:
         nearest, best = np.empty(0, dtype=int), np.empty(0)
     membership, _ = members(labels)

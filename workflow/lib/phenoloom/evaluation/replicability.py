@@ -5,7 +5,7 @@ import pandas as pd
 
 from phenoloom.evaluation.intervals import exact_share, permutation_pvalue
 from phenoloom.evaluation.results import Result, describe, row, with_left_out
-from phenoloom.evaluation.similarity import prepared, similarity
+from phenoloom.evaluation.similarity import between, prepared
 from phenoloom.evaluation.units import SEPARATOR, is_control, members, text, units
 
 
@@ -29,9 +29,7 @@ def percent_replicating(
     chosen = units(table, samples, distance)
     labels = np.where(is_control(chosen.table), "", text(chosen.table, positives))
     own = np.arange(len(labels))
-    return _percent(
-        chosen, positives, labels, own, labels, "replicating", distance, null_size, percentile, permutations, seed
-    )
+    return _percent(chosen, positives, labels, own, labels, "replicating", null_size, percentile, permutations, seed)
 
 
 def percent_matching(
@@ -55,11 +53,12 @@ def percent_matching(
     labels = np.where(is_control(chosen.table), "", text(chosen.table, label))
     compounds = text(chosen.table, compound)
     own = pd.factorize(np.where(compounds == "", np.arange(len(labels)).astype(str), compounds))[0]
-    return _percent(chosen, label, labels, own, None, "matching", distance, null_size, percentile, permutations, seed)
+    return _percent(chosen, label, labels, own, None, "matching", null_size, percentile, permutations, seed)
 
 
-def _percent(chosen, column, labels, clusters, describing, what, distance, null_size, percentile, permutations, seed):
+def _percent(chosen, column, labels, clusters, describing, what, null_size, percentile, permutations, seed):
     membership, names = members(labels, SEPARATOR if what == "matching" else None)
+    distance = chosen.distance
     vectors = prepared(chosen.values, distance)
     pool = _Pool(membership, clusters)
     nulls = {}
@@ -114,7 +113,7 @@ def _percent(chosen, column, labels, clusters, describing, what, distance, null_
 
 def median_similarity(vectors, rows, clusters, distance):
     """Median similarity of the pairs of `rows` whose clusters differ. vectors: prepared (n, d)."""
-    pairs = similarity(vectors[rows], vectors[rows], distance)
+    pairs = between(vectors, rows, rows, distance)
     first, second = np.triu_indices(len(rows), 1)
     apart = clusters[first] != clusters[second]
     return float(np.median(pairs[first[apart], second[apart]]))

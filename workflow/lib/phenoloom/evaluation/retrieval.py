@@ -67,7 +67,8 @@ def mean_average_precision(
 
     of_rows = text(chosen.table, per) if per else None
     scores, *null_scores = (
-        _with_unit(frame, names, of_rows) for frame in average_precisions(chosen.values, pairing, distance, shuffles)
+        _with_unit(frame, names, of_rows)
+        for frame in average_precisions(chosen.values, pairing, chosen.distance, shuffles)
     )
     tested = significance(scores, "unit", null_size, seed)
     tested["significant"] = tested["qvalue"] < threshold

@@ -6,6 +6,9 @@ from scipy.spatial.distance import cdist
 #: Entries of a similarity matrix held at a time.
 BLOCK_ENTRIES = 4_000_000
 
+#: The values are similarities between the rows themselves, (n, n).
+PRECOMPUTED = "precomputed"
+
 DISTANCES = ("cosine", "abs_cosine", "correlation", "euclidean", "manhattan", "chebyshev")
 
 _SCIPY = {"euclidean": "euclidean", "manhattan": "cityblock", "chebyshev": "chebyshev"}
@@ -17,11 +20,13 @@ def prepared(values, distance):
     Raises ValueError for NaN, for rows without a direction, and for an unknown distance.
     """
     values = np.asarray(values, dtype=np.float64)
-    if distance not in DISTANCES:
+    if distance not in (*DISTANCES, PRECOMPUTED):
         raise ValueError(f"{distance!r} is none of {', '.join(DISTANCES)}")
     if not np.isfinite(values).all():
         raise ValueError("profiles hold missing or infinite values; these have no similarity")
-    if distance in _SCIPY:
+    if distance == PRECOMPUTED and values.shape != (len(values), len(values)):
+        raise ValueError(f"similarities between {len(values)} rows are a square, not {values.shape}")
+    if distance in (*_SCIPY, PRECOMPUTED):
         return values
     if distance == "correlation":
         values = values - values.mean(axis=1, keepdims=True)
@@ -44,6 +49,18 @@ def similarity(first, second, distance):
     if distance == "abs_cosine":
         result = np.abs(result)
     return np.round(result, 12)
+
+
+def between(vectors, first, second, distance):
+    """Similarity (a, b) of the prepared rows `first` (slice or indices) with the rows `second`."""
+    if distance == PRECOMPUTED:
+        return vectors[first][:, second]
+    return similarity(vectors[first], vectors[second], distance)
+
+
+def of_rows(values, rows, distance):
+    """The values of some rows (mask or indices); of similarities these between them."""
+    return values[rows][:, rows] if distance == PRECOMPUTED else values[rows]
 
 
 def blocks(n_rows, n_columns):

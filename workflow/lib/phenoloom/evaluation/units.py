@@ -7,8 +7,10 @@ import pandas as pd
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import METADATA, feature_columns
+from phenoloom.evaluation.similarity import PRECOMPUTED, of_rows
 from phenoloom.profiles.annotation import plain_text, treatments
 from phenoloom.profiles.queries import select
+from phenoloom.profiles.similarities import is_similarity, similarity_of
 
 #: Stands between several labels, or several batches, of one unit.
 SEPARATOR = "|"
@@ -22,6 +24,7 @@ class Units:
     """Rows that can be compared: `table` (metadata, n rows), `values` (n, d) finite float64, `features` (d names).
 
     left_out: DataFrame of rows without usable values (their metadata and `note`). notes: sentences for the summary.
+    distance: how to compare the rows; `precomputed` where `values` (n, n) are similarities between them.
     """
 
     table: pd.DataFrame
@@ -29,9 +32,14 @@ class Units:
     features: list
     left_out: pd.DataFrame
     notes: list = field(default_factory=list)
+    distance: str | None = None
 
     def __len__(self):
         return len(self.table)
+
+    def values_of(self, rows):
+        """Values of some rows (mask or indices), in the form of `values`."""
+        return of_rows(self.values, rows, self.distance)
 
 
 def units(table, samples="", distance=None):
@@ -39,10 +47,13 @@ def units(table, samples="", distance=None):
 
     samples: pandas expression that chooses rows, such as "Metadata_Plate != 'P3'"; empty takes all. Rows that lack
     more than half of the features are left out first, then features that any remaining row lacks (NaN or infinite),
-    then, for a distance that has no value for them (cosine: all zero, correlation: all equal), such rows.
+    then, for a distance that has no value for them (cosine: all zero, correlation: all equal), such rows. A table of
+    similarities (step fuse) is compared by these, whatever the distance.
     Raises InputError when nothing remains.
     """
     table = choose(table, samples)
+    if is_similarity(table):
+        return _of_similarity(table)
     features = feature_columns(table)
     if not features:
         raise InputError("the profile has no feature columns; check its chain of steps in the study's config")
@@ -68,7 +79,14 @@ def units(table, samples="", distance=None):
     if len(left_out):
         notes.append(f"{len(left_out)} of {len(table)} rows left out: {left_out['note'].iloc[0]}")
     names = [name for name, keep in zip(features, kept, strict=True) if keep]
-    return Units(metadata[usable].reset_index(drop=True), values[usable], names, left_out.reset_index(drop=True), notes)
+    left_out = left_out.reset_index(drop=True)
+    return Units(metadata[usable].reset_index(drop=True), values[usable], names, left_out, notes, distance)
+
+
+def _of_similarity(table):
+    metadata = table.drop(columns=feature_columns(table))
+    notes = ["compared by the similarity of the profile itself, which has no features"]
+    return Units(metadata, similarity_of(table), [], metadata.iloc[:0].assign(note=""), notes, PRECOMPUTED)
 
 
 def choose(table, samples):

@@ -275,7 +275,7 @@ class Units:
         self._hold(whitened, names, self.metadata, self.codes)
 
     def _reduced(self, order, starts, operations, step):
-        """(operations, features, segments) float64: statistics of consecutive segments of rows, by blocks of columns."""
+        """(operations, features, segments) float64: statistics of consecutive segments of rows, block by block."""
         result = np.empty((len(operations), len(self.features), len(starts) - 1))
         infinite = np.zeros(len(self.features), dtype=np.int64)
         width = self._block_width()
@@ -497,8 +497,8 @@ class Units:
         for code in few:
             plate, well = self.rows_of_wells.loc[code, KEYS]
             reason = (
-                f"well {well} of plate {plate} has {counts[code]} {self.level}, fewer than the {fewest} that dispersion "
-                "and covariances need"
+                f"well {well} of plate {plate} has {counts[code]} {self.level}, fewer than the {fewest} that its "
+                "dispersion or covariances need"
             )
             self.ledger.add(reason, unit="well", plate=plate, well=well)
         self._leave_out(few, self.rows_of_wells, "aggregate", f"fewer than {fewest} {self.level}")

@@ -1,6 +1,6 @@
 """Steps of a profile chain as the study's config lists them. Imports nothing heavy: the DAG is built with it."""
 
-STEPS = ("filter", "normalize", "tvn", "aggregate", "deep_sets", "feature_select", "harmonize", "consensus")
+STEPS = ("filter", "normalize", "tvn", "aggregate", "deep_sets", "feature_select", "harmonize", "fuse", "consensus")
 
 #: Steps that make wells of cells or sites, of which a chain has one.
 AGGREGATES = ("aggregate", "deep_sets")
@@ -48,6 +48,16 @@ def learned(steps):
     return next((options for name, options in parse(steps) if name == "deep_sets"), None)
 
 
+def projects(steps):
+    """Whether a chain projects covariances at random."""
+    return any(name == "aggregate" and options.get("covariances") for name, options in parse(steps))
+
+
+def fuses(steps):
+    """Whether a chain ends in a similarity between wells, which has no features."""
+    return any(name == "fuse" for name, _ in parse(steps))
+
+
 def problems(steps, level=None):
     """Sentences about what cannot work in a chain; level: cells, sites, wells, treatments or None (any)."""
     names = [name for name, _ in parse(steps)]
@@ -66,6 +76,8 @@ def problems(steps, level=None):
     for number, (name, options) in enumerate(parse(steps)):
         if name == "tvn":
             found.extend(_problems_of_tvn(options, names, number, level))
+        if name == "fuse":
+            found.extend(_problems_of_fuse(parse(steps), number, level))
     if level in ("cells", "sites"):
         if not aggregates:
             found.append(f"the units are {level}, so that a step `aggregate` is needed")
@@ -86,6 +98,20 @@ def _problems_of_tvn(options, names, number, level):
     by = options.get("by", "dataset")
     if by != "dataset" and options.get("method", "PCA") == "PCA":
         yield f"tvn by {by} gives each {by} axes of its own, which cannot be compared; add method: ZCA"
+
+
+def _problems_of_fuse(steps, number, level):
+    before, after = dict(steps[:number]), steps[number + 1 :]
+    made = before.get("aggregate", {})
+    if "deep_sets" in before:
+        yield "fuse joins averages, dispersions and covariances of aggregate, and deep_sets makes none; leave one out"
+    elif level in ("cells", "sites") and not (made.get("dispersion") or made.get("covariances")):
+        yield "fuse joins several statistics and aggregate makes one; add dispersion or covariances to aggregate"
+    for name, options in after:
+        if name != "consensus":
+            yield f"fuse makes a similarity of wells, which has no features; move {name} before it"
+        elif options.get("operation", "mean") != "mean" or options.get("first"):
+            yield "after fuse, a treatment is the mean of its wells' similarities; leave out operation and first"
 
 
 def _problems_before(name, options):

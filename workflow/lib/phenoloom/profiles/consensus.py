@@ -5,12 +5,13 @@ import pandas as pd
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import feature_columns, metadata_columns
 from phenoloom.profiles.annotation import as_text
+from phenoloom.profiles.similarities import OWN, is_similarity, mean_blocks, similarity_of, with_similarity
 
 #: What a study gets that has no consensus step.
 DEFAULT = {"operation": "mean", "by": ["Perturbation", "Concentration"], "first": None}
 
 #: Columns of single wells, which a treatment has not.
-_OF_WELLS = ("Metadata_Plate", "Metadata_Well", "Metadata_Count_Sites")
+_OF_WELLS = ("Metadata_Plate", "Metadata_Well", "Metadata_Count_Sites", OWN)
 
 
 def treatments(wells, options, ledger):
@@ -20,7 +21,8 @@ def treatments(wells, options, ledger):
     the concentration always counts with it) and first: {by, operation} that joins the wells of a treatment on one plate
     (batch) before, None for no such step. Controls are treatments of their own. Metadata that all wells of a
     treatment share is carried; Metadata_Batch lists the batches ("b1|b2"), Metadata_Batches, Metadata_Plates and
-    Metadata_Wells count them, Metadata_Count_Cells is summed. Rows are sorted by the keys.
+    Metadata_Wells count them, Metadata_Count_Cells is summed. Rows are sorted by the keys. Similarities between wells
+    (step fuse) become their means between treatments.
     """
     keys = _keys(wells, options["by"])
     named = as_text(wells[keys[0]]) != ""
@@ -38,6 +40,9 @@ def treatments(wells, options, ledger):
         )
     features = feature_columns(wells)
     labels = wells.groupby(keys, sort=True, dropna=False).ngroup().rename("Metadata_Treatment_Number")
+    if is_similarity(wells):
+        described = _describe(wells, labels, keys, ledger).reset_index(drop=True)
+        return with_similarity(described, mean_blocks(similarity_of(wells), labels.to_numpy()))
     values = wells[features].assign(Metadata_Treatment_Number=labels)
     if options["first"]:
         values = _joined(values, wells, options["first"])

@@ -3,9 +3,12 @@
 import warnings
 from fnmatch import fnmatchcase
 
+import pandas as pd
+
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import feature_columns
 from phenoloom.profiles.annotation import as_text
+from phenoloom.profiles.kinds import measured
 from phenoloom.profiles.queries import select
 
 #: What each operation of pycytominer.feature_select drops.
@@ -48,12 +51,12 @@ def select_features(frame, options, dropped, step="feature_select"):
 
 
 def _excluded(frame, reference, operation, options):
-    """Features that one operation excludes, in table order."""
+    """Features that one operation excludes, in table order. A block list excludes a feature's dispersion with it."""
     from pycytominer import feature_select
 
     features = feature_columns(frame)
-    if operation == "blocklist" and options["blocklist"] is not None:
-        return [name for name in features if any(fnmatchcase(name, pattern) for pattern in options["blocklist"])]
+    if operation == "blocklist":
+        return _blocked(features, options["blocklist"])
     extra = {_REFERENCE: reference}
     if operation == "noise_removal":
         keys = [as_text(frame[f"Metadata_{name}"]) for name in options["noise_removal_by"]]
@@ -84,6 +87,19 @@ def _excluded(frame, reference, operation, options):
     if operation == "correlation_threshold":
         excluded = _last_of_identical(frame.loc[reference, features], excluded)
     return [name for name in features if name in excluded]
+
+
+def _blocked(features, patterns):
+    """Features that patterns name, or pycytominer's own list where there are none, and their dispersions."""
+    from pycytominer import feature_select
+
+    names = list(dict.fromkeys(map(measured, features)))
+    if patterns is None:
+        kept = feature_select(pd.DataFrame(0.0, index=[0], columns=names), features=names, operation=["blocklist"])
+        blocked = set(names) - set(kept.columns)
+    else:
+        blocked = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    return [name for name in features if measured(name) in blocked]
 
 
 def _last_of_identical(values, excluded):

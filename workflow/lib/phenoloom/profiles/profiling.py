@@ -13,6 +13,7 @@ from phenoloom.profiles.annotation import KEYS, with_standard_columns
 from phenoloom.profiles.chain import parse, problems
 from phenoloom.profiles.consensus import DEFAULT, treatments
 from phenoloom.profiles.feature_selection import select_features
+from phenoloom.profiles.fusion import fuse
 from phenoloom.profiles.harmony import harmonize
 from phenoloom.profiles.queries import select
 from phenoloom.profiles.scaling import normalize_wells
@@ -43,7 +44,7 @@ def join_plates(tables, dropped):
 
 
 def run_steps(frame, steps, ledger, dropped, seed=0):
-    """Apply filter, normalize, feature_select and harmonize steps to wells; others are left to others.
+    """Apply filter, normalize, feature_select, harmonize and fuse to wells; others are left to others.
 
     frame: one row per well with the standard metadata. Infinite values become missing, features without any value are
     dropped; both are counted. Returns a new DataFrame.
@@ -58,6 +59,8 @@ def run_steps(frame, steps, ledger, dropped, seed=0):
             frame = select_features(frame, options, dropped)
         elif name == "harmonize":
             frame = harmonize(frame, options, ledger, seed)
+        elif name == "fuse":
+            frame = fuse(frame, options, dropped)
     return frame.reset_index(drop=True)
 
 
@@ -73,7 +76,7 @@ def profile(tables, steps, ledger, dropped, seed=0):
     return wells, treatments(wells, options, ledger)
 
 
-def wells_of_table(path, steps, level, ledger, dropped, layout=None, plates=None, imaged=None, fitted=None):
+def wells_of_table(path, steps, level, ledger, dropped, seed=0, layout=None, plates=None, imaged=None, fitted=None):
     """Wells of one table: the steps up to and including `aggregate`, whatever the level of its rows.
 
     Rows that are wells or treatments already pass through; filter and normalize act on them, `aggregate` does nothing.
@@ -81,7 +84,7 @@ def wells_of_table(path, steps, level, ledger, dropped, layout=None, plates=None
     """
     if level in ("cells", "sites"):
         given = {"layout": layout, "plates": plates, "imaged": imaged, "fitted": fitted}
-        return aggregate_table(path, steps, ledger, dropped, level=level, **given)
+        return aggregate_table(path, steps, ledger, dropped, seed, level=level, **given)
     found = problems(steps, level)
     if found:
         raise InputError(f"the profile chain cannot work: {found[0]}")

@@ -1,4 +1,4 @@
-"""Normalisation of features against reference units, with pycytominer's scalers."""
+"""Normalisation of features against reference units, with pycytominer's scalers and one of ours."""
 
 import warnings
 
@@ -16,7 +16,7 @@ _REFERENCE = "Metadata_Is_Reference"
 
 
 def normalize_wells(frame, options, ledger, dropped, step="normalize"):
-    """Normalise the features of wells, each group of `by` on its own, by `pycytominer.normalize`.
+    """Normalise the features of wells, each group of `by` on its own, by `pycytominer.normalize` or a scaler of ours.
 
     frame: one row per well. options: method, samples, by, minimum_samples, mad_epsilon, spherize_method,
     spherize_center, spherize_epsilon. A group with fewer reference wells than `minimum_samples` is lost: its wells go
@@ -44,7 +44,7 @@ def normalize_wells(frame, options, ledger, dropped, step="normalize"):
 
 
 def scaler(options):
-    """A new, unfitted scaler that treats each feature by itself: standardize, robustize or mad_robustize."""
+    """A new, unfitted scaler that treats each feature by itself: any method but spherize."""
     from pycytominer.operations import RobustMAD
     from sklearn.preprocessing import RobustScaler, StandardScaler
 
@@ -54,7 +54,27 @@ def scaler(options):
         return RobustScaler()
     if options["method"] == "mad_robustize":
         return RobustMAD(epsilon=options["mad_epsilon"])
+    if options["method"] == "mean_absolute_deviation":
+        return MeanAbsoluteDeviation()
     raise ValueError(f"{options['method']} does not treat each feature by itself")
+
+
+class MeanAbsoluteDeviation:
+    """(x - median) / mean absolute deviation from the median, features in columns, missing values skipped.
+
+    Without any deviation a feature is centred and not scaled, as by scikit-learn's scalers.
+    """
+
+    def fit(self, values):
+        """values: DataFrame (n, d). Returns self."""
+        self.median = values.median()
+        deviation = (values - self.median).abs().mean()
+        self.deviation = deviation.where(deviation > 0, 1.0)
+        return self
+
+    def transform(self, values):
+        """Scaled values, DataFrame (m, d)."""
+        return (values - self.median) / self.deviation
 
 
 def scale_block(values, reference, groups, options):
@@ -88,6 +108,9 @@ def _normalize_group(frame, reference, name, options, step):
     metadata = metadata_columns(frame.columns)
     if options["method"] == "spherize":
         _check_spherize(frame.loc[:, features], reference, name, step)
+    if options["method"] == "mean_absolute_deviation":  # which pycytominer has not
+        fitted = scaler(options).fit(frame.loc[reference, features])
+        return pd.concat([frame[metadata], fitted.transform(frame[features])], axis="columns")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -152,7 +175,7 @@ def _tell_constant(frame, reference, name, options, ledger, step):
     elif options["method"] == "robustize":
         spread = values.quantile(0.75) - values.quantile(0.25)
         word, treated = "interquartile range", "centred but not scaled"
-    else:
+    else:  # the range is 0 where the standard deviation or the mean absolute deviation is
         spread = values.max() - values.min()
         word, treated = "range", "centred but not scaled"
     constant = list(spread.index[spread == 0])
