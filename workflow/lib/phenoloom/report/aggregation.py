@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from phenoloom.cell_sets.stratification import VALIDATION
 from phenoloom.core.words import count, duration
 from phenoloom.evaluation.aggregation import MECHANISMS, PLATE, REPLICATES
 from phenoloom.evaluation.aggregation_tables import ALL_BATCHES, CELLS, NETWORK_CELLS, SIDES, WELLS
@@ -15,7 +16,8 @@ from phenoloom.report.page import number
 ROWS, LEVEL = 60, 0.05
 
 FINDS = {REPLICATES: "replicates", MECHANISMS: "other compounds of the same mechanism"}
-_TASK = {REPLICATES: "Replicates", MECHANISMS: "Mechanism of action"}
+#: What some of the wells of a side did for the network.
+SERVED = {TRAIN: " Part of these wells taught it.", VALIDATION: " Part of these wells chose its weights."}
 
 
 def aggregation_view(key, strata, sizes, card, jobs, chains, figures):
@@ -35,6 +37,7 @@ def aggregation_view(key, strata, sizes, card, jobs, chains, figures):
         "sentences": sentences(strata, averaged or references),
         "rows": rows,
         "n_rows": total,
+        "batches": len({row["batch"] for row in rows}) > 1,
         "by_side": _by_side(strata),
         "source": f"{dataset}/profiles/{representation}/{profile}/aggregation",
         "costs": costs(key, references, sizes, jobs),
@@ -82,10 +85,9 @@ def _sentence(row, n_references):
             else "It does not help."
         )
     how = "better" if better else "worse" if row["difference"] < 0 else "no better"
-    seen = " Their training compounds taught it." if row["plate_side"] == TRAIN else ""
     return (
         f"On {PLATES[row['plate_side']]} it finds {FINDS[row['task']]} {how} than {row['reference']}{best}: "
-        f"{numbers}, {p}{plates}. {verdict}{seen}"
+        f"{numbers}, {p}{plates}. {verdict}{SERVED.get(row['plate_side'], '')}"
     )
 
 
@@ -96,15 +98,14 @@ def _rows(strata):
     one = strata.groupby("task")["batch"].transform("nunique") <= 2
     rows = strata[~one | (strata["batch"] == ALL_BATCHES)]
     return rows.assign(
-        task_words=rows["task"].map(_TASK),
-        side_words=rows["plate_side"].map(PLATES),
+        side_words=rows["plate_side"].map(PLATES).str.removesuffix(" plates"),
         compound_words=[_compounds(*pair) for pair in zip(rows["compounds"], rows["plate_side"], strict=True)],
     )
 
 
 def _compounds(compounds, side):
     """Words for the compounds that ask; those that taught on these plates are said to have."""
-    taught = {ALL: " (training ones taught)", TRAIN: " (taught)"} if side == TRAIN else {}
+    taught = {ALL: " (in part taught)", TRAIN: " (taught)"} if side == TRAIN else {}
     return COMPOUND_WORDS[compounds] + taught.get(compounds, "")
 
 
@@ -160,18 +161,18 @@ def card_rows(card):
     data, network, options = (card.get(part) or {} for part in ("data", "network", "options"))
     record, sets = card.get("training") or {}, (card.get("options") or {}).get("sets") or {}
     hidden = ("threads", "memory_mb", "hours", "minimum_cells", "sets", "phi", "rho")
-    layers = ", ".join(map(str, network.get("rho") or []))
+    layers = f"{network['phi']} before the sum, {_said(network['rho'])} after it" if "phi" in network else None
     rows = [
         *((name[0].upper() + name[1:], value) for name, value in data.items() if name != "inputs"),
         ("Features", network.get("features")),
-        ("Layers", f"{network.get('phi')} before the sum, {layers} after it"),
+        ("Layers", layers),
         ("Parameters", network.get("parameters")),
         ("Label", options.get("label")),
         *((_words(name), value) for name, value in options.items() if name not in (*hidden, "label")),
         *((f"Sets: {_words(name).lower()}", value) for name, value in sets.items()),
         ("Best epoch", record.get("best_epoch")),
         ("Score of the validation wells then", record.get("best_score")),
-        ("Epochs", record.get("epochs")),
+        ("Epochs done", record.get("epochs")),
         ("Seed", card.get("seed")),
         ("Time", duration(record["seconds"]) if "seconds" in record else None),
         ("Device", record.get("device")),

@@ -119,6 +119,7 @@ def _boxes(rows, tests, profiles, learned):
             axis.set_title(f"{PLATES[side]} ({of_side['plate'].nunique():,})")
             axis.grid(axis="y")
         axes[0].set_ylim(0, highest * 1.2)
+        axes[0].set_yticks([tick for tick in axes[0].get_yticks() if tick <= 1 and tick < highest * 1.2])
         axes[0].set_ylabel("mean average precision of a plate")
         handles = [Patch(color=colours[name], alpha=0.75, label=shorten(name, 30)) for name in profiles]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
