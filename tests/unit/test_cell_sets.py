@@ -14,7 +14,7 @@ from phenoloom.cell_sets.learning import SetContrast, Validation, profiles, repl
 from phenoloom.cell_sets.network import DeepSets, counts_matrix
 from phenoloom.cell_sets.sampling import SetSampling
 from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, stratify
-from phenoloom.cell_sets.train import load, save, train, trained_in
+from phenoloom.cell_sets.train import load, save, shuffled, train, trained_in
 from phenoloom.cell_sets.wells import wells_of_plate
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
@@ -351,6 +351,7 @@ def test_replicate_retrieval_is_the_mean_over_compounds_of_their_wells():
 
 OF_STEP = {
     **OPTIONS,
+    "shuffle_labels": False,
     "precision": "float32",
     **SMALL,
     "validation_plates": [],
@@ -431,3 +432,22 @@ def test_a_network_is_read_in_the_precision_it_was_trained_in(tmp_path):
     assert load(tmp_path / "w.safetensors").options["precision"] == "bfloat16"
     assert trained_in("float32", 0) == "float32"
     assert trained_in("auto", 0) in ("float32", "bfloat16")
+
+
+def test_a_set_is_as_large_as_the_wells_to_learn_from_where_nothing_is_said(tmp_path):
+    paths = {name: tmp_path / f"out.{name}" for name in ("weights", "card", "log", "wells")}
+    options = OF_STEP | {"sets": DRAWN | {"cells": None}, "shuffle_labels": True}
+    cells = stored(tmp_path)
+    train(options, cells, paths, prepare(tmp_path / "c", "x"), seed=1, threads=1, gpus=0, ledger=Ledger("t"))
+    told = json.loads(paths["card"].read_text())["options"]
+    split = pd.read_parquet(paths["wells"])["Metadata_Split"]
+    typical = np.median(cells.lengths[(split == "train").to_numpy()])
+    assert told["sets"]["cells"] == [typical, typical / 5] and told["shuffle_labels"]
+
+
+def test_shuffled_labels_are_as_many_of_each_on_every_side():
+    labels, sides = np.array(["a", "a", "b", "c", "c", "d"] * 5, dtype=object), np.array(["train"] * 15 + ["test"] * 15)
+    found = shuffled(labels, sides, 1)
+    assert (found != labels).any()
+    for side in ("train", "test"):
+        assert sorted(found[sides == side]) == sorted(labels[sides == side])

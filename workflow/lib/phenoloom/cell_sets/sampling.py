@@ -31,8 +31,8 @@ class SetSampling:
     """Sets of a step, which follow from the seed and the step alone.
 
     lengths: (W,) cells of each well. labels: (W,) class of each well that is learned from, -1 for others. options:
-    `classes` per step, `sets` of each, `cells` (mean and deviation of the number in a set), `two_wells`, the chance
-    that a set comes from two wells.
+    `classes` of a step, `sets` of each in it and `sets_per_epoch`, `cells` (mean and deviation of the number in a set),
+    `two_wells`, the chance that a set comes from two wells.
     """
 
     def __init__(self, lengths, labels, options, seed):
@@ -50,8 +50,9 @@ class SetSampling:
 
     @property
     def steps_per_epoch(self):
-        """Steps in which each class comes about once."""
-        return max(1, round(len(self.names) / self.classes))
+        """Steps in which each class gives about as many sets as an epoch is to have of it."""
+        rounds = self.options["sets_per_epoch"] / self.options["sets"]
+        return max(1, round(len(self.names) / self.classes * rounds))
 
     def __call__(self, step):
         """Sets of a step."""

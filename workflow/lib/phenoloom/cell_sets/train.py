@@ -20,7 +20,7 @@ from phenoloom.core.files import atomic
 from phenoloom.core.provenance import versions
 from phenoloom.core.tables import write_table
 from phenoloom.core.words import count
-from phenoloom.metric_learning.splits import TRAIN
+from phenoloom.metric_learning.splits import TRAIN, stream
 from phenoloom.networks.device import choose_device, fast_bfloat16
 from phenoloom.training import card, checkpoints
 from phenoloom.training.fit import fit
@@ -42,19 +42,22 @@ def train(options, cells, outputs, folder, *, seed, threads, gpus, ledger, input
     loss that is no number.
     """
     wells = stratify(cells.wells, options, seed, ledger)
-    labels = labels_of(wells, options["label"])
-    teaching = (wells[SPLIT] == TRAIN).to_numpy()
-    codes = np.where(teaching, np.unique(labels, return_inverse=True)[1], -1)
+    labels, sides = labels_of(wells, options["label"]), wells[SPLIT].to_numpy()
+    if options["shuffle_labels"]:
+        labels = shuffled(labels, sides, seed)
+    codes = np.where(sides == TRAIN, np.unique(labels, return_inverse=True)[1], -1)
+    options = {**options, "sets": _of_sets(options["sets"], cells.lengths[sides == TRAIN])}
+    options |= {"precision": trained_in(options["precision"], gpus)}
     sampling = SetSampling(cells.lengths, codes, options["sets"], seed)
     validate = _validation(cells, wells, labels, ledger)
     torch.manual_seed(int(key(seed)))
-    options = {**options, "precision": trained_in(options["precision"], gpus)}
     network = DeepSets(cells.features, options)
     block = {**options, "train": _loop(options)}
     learner = SetContrast(network, block, sampling.steps_per_epoch, seed, validate)
+    teaching = count(int((sides == TRAIN).sum()), "well")
     print(
-        f"{count(int(teaching.sum()), 'well')} of {len(sampling.names):,} labels to learn from, {sampling.classes} "
-        f"labels with {options['sets']['sets']} sets each per step, {count(sampling.steps_per_epoch, 'step')} an epoch",
+        f"{teaching} of {len(sampling.names):,} labels to learn from, {sampling.classes} labels with "
+        f"{options['sets']['sets']} sets each per step, {count(sampling.steps_per_epoch, 'step')} an epoch",
         flush=True,
     )
     record = fit(learner, SetBatches(cells, sampling), block["train"], folder, threads=threads, gpus=gpus)
@@ -88,6 +91,21 @@ def load(path):
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} holds no weights of a learned aggregation ({error}); train it again") from error
     return network.eval()
+
+
+def shuffled(labels, sides, seed):
+    """Labels (n,) in random order among the wells of each side: what wells teach then is nothing of their compounds."""
+    result, rng = labels.copy(), stream(seed, "shuffled labels")
+    for side in np.unique(sides):
+        own = np.flatnonzero(sides == side)
+        result[own] = labels[rng.permutation(own)]
+    return result
+
+
+def _of_sets(options, lengths):
+    """Options of SetSampling with the number of cells of a set, by `lengths` of the wells where none is given."""
+    typical = float(np.median(lengths[lengths > 0])) if lengths.any() else 1.0
+    return {**options, "cells": options["cells"] or [typical, typical / 5]}
 
 
 def trained_in(precision, gpus):

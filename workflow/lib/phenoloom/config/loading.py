@@ -283,4 +283,4 @@ def _levels(config, profile):
 
 
 def _level(block):
-    return "cells" if block.get("folders") else block["level"]
+    return "cells" if block.get("folders") or block.get("simulate") else block["level"]

@@ -190,7 +190,7 @@ class Study:
         if not self.entered(dataset, representation):
             return "cells"
         block = self.dataset(dataset)["representations"][representation]
-        return "cells" if block.get("folders") else block["level"]
+        return "cells" if block.get("folders") or block.get("simulate") else block["level"]
 
     def units(self, dataset, representation):
         """Plates (or samples) of a representation, one table each; the pseudo plate `all` for tables that entered."""

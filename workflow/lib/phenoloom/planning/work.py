@@ -239,9 +239,13 @@ class Work:
     def _source_mb(self, dataset, representation):
         """MB of the files behind a representation that entered; None when some are not there."""
         from phenoloom.profiles import sources
+        from phenoloom.simulate import heterogeneity
 
+        block = self.study.dataset(dataset)["representations"][representation]
+        if block.get("simulate"):
+            return heterogeneity.megabytes(block["simulate"])
         try:
-            paths = sources.files(self.study.dataset(dataset)["representations"][representation])
+            paths = sources.files(block)
             return sum(os.path.getsize(path) for path in paths) / 1e6
         except (InputError, OSError):
             return None

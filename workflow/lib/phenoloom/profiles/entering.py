@@ -17,6 +17,7 @@ from phenoloom.profiles import sources
 from phenoloom.profiles.annotation import KEYS, STANDARD, as_text, canonical_well
 from phenoloom.profiles.queries import nearest
 from phenoloom.profiles.storage import write_double
+from phenoloom.simulate import heterogeneity
 
 #: Bytes of one piece of a table of cells while it streams; also the size of a row group.
 CHUNK_BYTES = 2**27
@@ -47,11 +48,14 @@ def enter(block, level, path, ledger, origin=None):
     Raises InputError, naming file and column, for what cannot be mapped.
     """
     folders = sources.folders(block)
-    if folders:
+    if folders or block.get("simulate"):
         with tempfile.TemporaryDirectory(dir=Path(path).parent) as scratch:
-            joined = Path(scratch) / "joined_cells.parquet"
-            _join_folders(folders, joined, ledger)
-            enter({**block, "folders": None, "table": str(joined)}, "cells", path, ledger, origin)
+            whole = Path(scratch) / "cells.parquet"
+            if folders:
+                _join_folders(folders, whole, ledger)
+            else:
+                _simulate(block["simulate"], whole)
+            enter({**block, "folders": None, "simulate": None, "table": str(whole)}, "cells", path, ledger, origin)
         return
     pieces = read_pieces(block, level, ledger)
     if level in ("wells", "treatments"):
@@ -432,6 +436,13 @@ def _join_folders(folders, path, ledger):
     pieces, images = read_outputs(folders, ledger)
     compartments = choose_compartments(sorted({name for piece in pieces for name in piece.features}))
     write_cells(path, pieces, images, compartments, {}, ledger)
+
+
+def _simulate(options, path):
+    """Write simulated cells, plate after plate, as Parquet."""
+    with stream_table(path) as write:
+        for plate in heterogeneity.cells(options):
+            write(plate)
 
 
 def _join_keys(frame, columns):

@@ -11,7 +11,7 @@ _OUTPUTS = (".csv", ".csv.gz", ".sqlite", ".sqlite3", ".db")
 def tables(block):
     """Sorted paths of the tables of a representation's config block; patterns are resolved.
 
-    Raises InputError where the block names neither or both of table and folders, or a pattern finds nothing.
+    Raises InputError where the block names none or several of table, folders and simulate, or a pattern finds nothing.
     """
     _check(block)
     return _resolve(block["table"]) if block.get("table") else []
@@ -45,8 +45,8 @@ def _outputs(folder):
 
 
 def _check(block):
-    if bool(block.get("table")) == bool(block.get("folders")):
-        raise InputError("a representation is named by `table` or by `folders`: give one of them")
+    if sum(bool(block.get(key)) for key in ("table", "folders", "simulate")) != 1:
+        raise InputError("a representation is named by `table` or `folders`, or made by `simulate`: give one of them")
 
 
 def _resolve(patterns):
