@@ -1,4 +1,4 @@
-"""Simulated cells: compounds change what the issue of averages is, and no well's mean or number of cells tells which."""
+"""Simulated cells: compounds change what averages are blind to, and no well's mean or number of cells tells which."""
 
 import numpy as np
 import pandas as pd

@@ -47,7 +47,7 @@ def compounds(options):
 def layout(options, plate):
     """DataFrame of a plate's wells, at positions drawn by the seed: Plate, Well and the columns of `compounds`.
 
-    options: of `compounds`, `replicates` of each treatment on a plate, `seed`. Raises InputError when no plate has room.
+    options: of `compounds`, `replicates` of each treatment on a plate, `seed`. Raises InputError when there is no room.
     """
     treatments = compounds(options)
     treatments = treatments.loc[np.repeat(treatments.index, options["replicates"])].reset_index(drop=True)
@@ -72,8 +72,8 @@ def megabytes(options):
 def cells(options):
     """Yield a DataFrame of the cells of each plate: Metadata_* and `Cells_<kind>_<number>`, `Cells_noise_<number>`.
 
-    options: `plates` (number), `compounds`, `replicates`, `cells` of a well, `noise` (number of features that no compound
-    changes), `seed`.
+    options: `plates` (number), `compounds`, `replicates`, `cells` of a well, `noise` (number of features without
+    any effect), `seed`.
     """
     features = [f"Cells_{kind}_{number + 1}" for kind in KINDS for number in range(WIDTH)]
     features += [f"Cells_noise_{number + 1}" for number in range(options["noise"])]
