@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 from phenoloom.core.errors import InputError
 from phenoloom.evaluation import aggregation, aggregation_tables
 from phenoloom.evaluation.aggregation import PLATE, SIDE, average_precision_of_wells, shared_wells
+from phenoloom.profiles.similarities import with_similarity
 
 OPTIONS = {"label": "Treatment", "samples": "all"}
 HOSTILE = 'x"; rm | <b>'
@@ -94,7 +95,7 @@ def test_strata_are_welchs_test_of_the_plates():
     assert (row.welch_t, row.pvalue) == pytest.approx((test.statistic, test.pvalue))
     assert row.difference == pytest.approx(values["learned"].mean() - values["mean"].mean())
     assert row.relative == pytest.approx(row.difference / values["mean"].mean())
-    assert row.low <= row.difference <= row.high and row.n_plates == 2
+    assert row.low <= row.difference <= row.high and (row.n_plates, row.n_compounds) == (2, 6)
     single = strata[(strata["plate_side"] == "train") & (strata["batch"] == "all batches")]
     assert len(single) and single[["welch_t", "pvalue", "low", "high"]].isna().all(axis=None)
 
@@ -104,7 +105,7 @@ def test_plates_that_are_all_alike_have_no_p_value():
         {"profile": ["learned"] * 2 + ["mean"] * 2, "mean_average_precision": [1, 1, 0.6, 0.6 + 1e-16]}
     )
     alike[["task", "candidates", "plate_side", "compounds", "batch"]] = "replicates", "plate", "test", "all", ""
-    alike["plate"] = ["a", "b"] * 2
+    alike["plate"], alike["n_compounds"] = ["a", "b"] * 2, 3
     rows = aggregation_tables.stratum_table(alike, "learned", seed=0)
     assert rows["pvalue"].isna().all() and rows["difference"].tolist() == pytest.approx([0.4, 0.4])
 
@@ -128,6 +129,15 @@ def test_only_wells_that_all_have_are_compared_and_the_rest_is_counted():
 def test_order_of_rows_and_missing_features_change_nothing():
     shuffled = PROFILES["mean"].sample(frac=1, random_state=3).assign(F_empty=np.nan)
     pd.testing.assert_frame_equal(tables(PROFILES)[0], tables({"learned": PROFILES["learned"], "mean": shuffled})[0])
+
+
+def test_a_profile_of_similarities_is_compared_by_these():
+    table = PROFILES["mean"]
+    values = table.filter(like="F").to_numpy()
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    fused = with_similarity(table.filter(like="Metadata_"), unit @ unit.T).sample(frac=1, random_state=1)
+    due, found = (tables({"learned": PROFILES["learned"], "mean": one})[0] for one in (table, fused))
+    pd.testing.assert_frame_equal(due, found)
 
 
 def test_where_plates_have_no_replicates_wells_of_all_plates_are_candidates():

@@ -24,7 +24,15 @@ def stratum(**values):
     """A row of the table of strata."""
     row = {"task": "replicates", "candidates": "plate", "plate_side": "test", "compounds": "all"}
     row |= {"batch": "all batches", "reference": "average", "learned": 0.31, "against": 0.36, "difference": -0.05}
-    row |= {"low": -0.1, "high": 0.0, "relative": -0.14, "welch_t": -1.4, "pvalue": 0.2, "n_plates": 4}
+    row |= {
+        "low": -0.1,
+        "high": 0.0,
+        "relative": -0.14,
+        "welch_t": -1.4,
+        "pvalue": 0.2,
+        "n_plates": 4,
+        "n_compounds": 8.6,
+    }
     return {**row, **values}
 
 
@@ -34,13 +42,30 @@ def sentence(**values):
 
 
 def test_a_sentence_gives_numbers_and_verdict():
-    worse = "On test plates it finds replicates worse than average: 0.31 against 0.36, p = 0.20, 4 plates. "
+    worse = "On test plates it finds replicates worse than average: 0.31 against 0.36, p = 0.20, "
+    worse += "4 plates with 9 compounds each. "
     assert sentence() == worse + "Whether it helps cannot be told."
-    assert sentence(pvalue=0.01).endswith("p = 0.010, 4 plates. It does not help.")
+    assert sentence(pvalue=0.01).endswith("p = 0.010, 4 plates with 9 compounds each. It does not help.")
     better = {"learned": 0.5, "difference": 0.14, "pvalue": 1e-5}
-    assert "better than average: 0.50 against 0.36, p < 0.001, 4 plates. It helps." in sentence(**better)
+    assert "better than average: 0.50 against 0.36, p < 0.001, 4 plates with 9 compounds each. It helps." in sentence(
+        **better
+    )
     assert sentence(plate_side="train", **better).endswith("It helps. Part of these wells taught it.")
-    assert sentence(pvalue=np.nan, n_plates=1).endswith("1 plate. Whether it helps cannot be told from one plate.")
+    assert sentence(pvalue=np.nan, n_plates=1).endswith(
+        "1 plate with 9 compounds. Whether it helps cannot be told from one plate."
+    )
+
+
+def test_validation_compounds_and_no_difference_are_said():
+    rows = [stratum(), stratum(compounds="validation", learned=0.2, against=0.3)]
+    assert aggregation.sentences(pd.DataFrame(rows), ["average"])[0].endswith(
+        "cannot be told. Validation compounds alone: 0.20 against 0.30."
+    )
+    equal = {"learned": 1.0, "against": 1.0, "difference": 0.0, "pvalue": np.nan}
+    assert sentence(**equal) == (
+        "On test plates it finds replicates as well as average: 1.00 against 1.00, 4 plates with 9 compounds each. "
+        "It makes no difference."
+    )
 
 
 def test_it_is_measured_by_the_best_of_the_others_and_says_when_there_is_nothing():

@@ -109,7 +109,7 @@ def test_it_is_compared_with_the_average_plate_by_plate(folder):
 
 def test_the_page_says_whether_it_helps_and_what_it_costs(folder):
     page = (folder / RESULTS / "report.html").read_text(encoding="utf-8")
-    section = page[page.index('id="s-aggregation"') : page.index('id="s-ledger"')]
+    section = page[page.index('id="s-aggregation"') : page.index('id="s-relevance"')]
     assert "On test plates it finds replicates better than average" in section
     assert "Whether it helps cannot be told from one plate." in section and "Best epoch" in section
     figures = json.loads((folder / RESULTS / "figures/d/aggregation/cells/learned/figures.json").read_text())

@@ -11,6 +11,7 @@ import pandas as pd
 from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE
 from phenoloom.core.errors import InputError
 from phenoloom.evaluation.average_precision import Pairing, average_precisions
+from phenoloom.evaluation.similarity import of_rows
 from phenoloom.evaluation.units import SEPARATOR, is_control, members, text, units
 from phenoloom.metric_learning.splits import TEST
 from phenoloom.profiles.queries import select
@@ -34,8 +35,8 @@ class Wells:
     """Treated wells that all profiles have.
 
     table: DataFrame (n rows) of batch, plate, well, compound, compound_side, plate_side, label (what replicates share)
-    and mechanism; text, "" where not known. values: {profile: (n, d) finite floats}. left_out: Series, number of
-    treated wells by plate that some profile lacks.
+    and mechanism; text, "" where not known. values: {profile: ((n, d) finite floats, how to compare rows)}; (n, n)
+    similarities where that is `precomputed`. left_out: Series, number of treated wells by plate that a profile lacks.
     """
 
     table: pd.DataFrame
@@ -58,7 +59,7 @@ def shared_wells(profiles, learned, options):
     for own in keys.values():
         kept &= keys[learned].isin(own)
     rows = keys[learned][kept]
-    values = {name: one.values[keys[name].get_indexer(rows)] for name, one in chosen.items()}
+    values = {name: (one.values_of(keys[name].get_indexer(rows)), one.distance) for name, one in chosen.items()}
     treated = [_keys(part, name)[_treated(part, options["label"])] for name, part in profiles.items()]
     lacking = treated[0].append(treated[1:]).unique().difference(rows)
     left_out = lacking.get_level_values(0).value_counts()
@@ -79,8 +80,8 @@ def average_precision_of_wells(wells):
         candidates, groups = _candidates(wells.table, membership, task)
         for rows in groups:
             pairing = _pairing(wells.table, membership, rows, task)
-            for name, values in wells.values.items():
-                (found,) = average_precisions(values[rows], pairing, _DISTANCE)
+            for name, (values, distance) in wells.values.items():
+                (found,) = average_precisions(of_rows(values, rows, distance), pairing, distance)
                 found = found[found["average_precision"].notna()]
                 part = wells.table.iloc[rows[found["row"]]].reset_index(drop=True)
                 part["label"] = np.array(names, dtype=object)[found["label"]]

@@ -25,7 +25,7 @@ ALL_BATCHES = "all batches"
 PLATE_COLUMNS = ["task", "candidates", "profile", "batch", "plate", "plate_side", "compounds"]
 PLATE_COLUMNS += ["mean_average_precision", "n_compounds", "n_left_out"]
 STRATUM_COLUMNS = ["task", "candidates", "plate_side", "compounds", "batch", "reference", "learned", "against"]
-STRATUM_COLUMNS += ["difference", "low", "high", "relative", "welch_t", "pvalue", "n_plates"]
+STRATUM_COLUMNS += ["difference", "low", "high", "relative", "welch_t", "pvalue", "n_plates", "n_compounds"]
 GROUP_COLUMNS = ["mean_average_precision", "n_compounds", "n_profiles"]
 
 #: What is stored: tables of cells, the cells as the network reads them, tables of wells.
@@ -56,19 +56,21 @@ def stratum_table(plates, learned, seed, n_bootstrap=BOOTSTRAP):
 
     plates: plate_table. learned: name of the profile. Welch's t-test takes plates as a sample each way, as the paper
     does; it is NaN below two plates. low, high: 95 % bootstrap interval of the difference, paired by plate.
-    relative: difference as a share of the reference.
+    relative: difference as a share of the reference. n_compounds: mean over plates of those that ask.
     """
     rows = []
     references = [name for name in plates["profile"].unique() if name != learned]
     for key, part in plates.groupby(["task", "candidates", "plate_side", "compounds"], sort=False):
         wide = part.pivot(index=["batch", "plate"], columns="profile", values="mean_average_precision")
+        compounds = part[part["profile"] == learned].set_index(["batch", "plate"])["n_compounds"]
         batches = wide.index.get_level_values("batch")
         for batch in (ALL_BATCHES, *batches.unique()):
             inside = wide if batch == ALL_BATCHES else wide[batches == batch]
             for reference in references:
                 pairs = inside[[learned, reference]].dropna()
                 if len(pairs):
-                    rows.append([*key, batch, reference, *_compared(*pairs.to_numpy().T, seed, n_bootstrap)])
+                    compared = _compared(*pairs.to_numpy().T, seed, n_bootstrap)
+                    rows.append([*key, batch, reference, *compared, len(pairs), compounds[pairs.index].mean()])
     numbers = dict.fromkeys(STRATUM_COLUMNS[STRATUM_COLUMNS.index("learned") :], float)
     return pd.DataFrame(rows, columns=STRATUM_COLUMNS).astype({**numbers, "n_plates": int})
 
@@ -132,7 +134,7 @@ def _compared(ours, theirs, seed, n_bootstrap):
     difference = ours.mean() - theirs.mean()
     low, high = bootstrap_mean(ours - theirs, n_bootstrap=n_bootstrap, seed=seed)
     relative = difference / theirs.mean() if theirs.mean() > 0 else np.nan
-    return [ours.mean(), theirs.mean(), difference, low, high, relative, *_welch(ours, theirs), len(ours)]
+    return [ours.mean(), theirs.mean(), difference, low, high, relative, *_welch(ours, theirs)]
 
 
 def _welch(ours, theirs):

@@ -53,9 +53,9 @@ def sentences(strata, references):
     """
     if not references:
         return ["There is no other profile of these cells; add a chain with the step aggregate to compare with."]
-    whole = strata[(strata["batch"] == ALL_BATCHES) & (strata["compounds"] == ALL)]
-    whole = whole[whole["reference"].isin(references)]
-    found = []
+    of_all = strata[(strata["batch"] == ALL_BATCHES) & strata["reference"].isin(references)]
+    whole, validation = (of_all[of_all["compounds"] == compounds] for compounds in (ALL, VALIDATION))
+    found, place = [], ["task", "plate_side", "reference"]
     for task in FINDS:
         own = whole[whole["task"] == task]
         if own.empty:
@@ -63,32 +63,47 @@ def sentences(strata, references):
         for side in SIDES:
             rows = own[own["plate_side"] == side]
             if len(rows):
-                found.append(_sentence(rows.loc[rows["against"].idxmax()], len(rows)))
+                row = rows.loc[rows["against"].idxmax()]
+                same = (validation[place] == row[place]).all(axis=1)
+                found.append(_sentence(row, len(rows), validation[same]))
     return found
 
 
-def _sentence(row, n_references):
+def _sentence(row, n_references, validation):
+    """validation: DataFrame of the same comparison, of validation compounds only; empty where there is none."""
     best = f" (the best of {n_references} others)" if n_references > 1 else ""
-    plates = count(row["n_plates"], "plate")
-    numbers = f"{row['learned']:.2f} against {row['against']:.2f}"
-    better = row["difference"] > 0
-    if row["pvalue"] != row["pvalue"]:
-        p, verdict = "", "Whether it helps cannot be told"
-        verdict += " from one plate." if row["n_plates"] < 2 else ": the plates do not differ."
-    else:
-        p = f"p = {number(row['pvalue'], 2)}, " if row["pvalue"] >= 0.001 else "p < 0.001, "
-        verdict = (
-            "Whether it helps cannot be told."
-            if row["pvalue"] >= LEVEL
-            else "It helps."
-            if better
-            else "It does not help."
-        )
-    how = "better" if better else "worse" if row["difference"] < 0 else "no better"
+    p = "" if row["pvalue"] != row["pvalue"] else f"{_p(row['pvalue'])}, "
+    alone = "".join(f" Validation compounds alone: {_pair(one)}." for _, one in validation.iterrows())
     return (
-        f"On {PLATES[row['plate_side']]} it finds {FINDS[row['task']]} {how} than {row['reference']}{best}: "
-        f"{numbers}, {p}{plates}. {verdict}{SERVED.get(row['plate_side'], '')}"
+        f"On {PLATES[row['plate_side']]} it finds {FINDS[row['task']]} {_how(row)} {row['reference']}{best}: "
+        f"{_pair(row)}, {p}{count(row['n_plates'], 'plate')} with {_compounds_of(row)}. {_verdict(row)}"
+        f"{SERVED.get(row['plate_side'], '')}{alone}"
     )
+
+
+def _compounds_of(row):
+    each = " each" if row["n_plates"] > 1 else ""
+    return f"{count(round(row['n_compounds']), 'compound')}{each}"
+
+
+def _how(row):
+    return "as well as" if row["difference"] == 0 else "better than" if row["difference"] > 0 else "worse than"
+
+
+def _verdict(row):
+    if row["difference"] == 0:
+        return "It makes no difference."
+    if row["pvalue"] < LEVEL:
+        return "It helps." if row["difference"] > 0 else "It does not help."
+    return "Whether it helps cannot be told" + (" from one plate." if row["n_plates"] < 2 else ".")
+
+
+def _pair(row):
+    return f"{row['learned']:.2f} against {row['against']:.2f}"
+
+
+def _p(pvalue):
+    return f"p = {number(pvalue, 2)}" if pvalue >= 0.001 else "p < 0.001"
 
 
 def _rows(strata):

@@ -12,8 +12,9 @@ from phenoloom.core.words import count
 from phenoloom.evaluation.aggregation import MECHANISMS, PLATE, REPLICATES
 from phenoloom.evaluation.aggregation_tables import ALL_BATCHES, COMPOUNDS, SIDES, best_pairs
 from phenoloom.metric_learning.splits import ALL, TRAIN
+from phenoloom.profiles.similarities import is_similarity, similarity_of
 from phenoloom.report import style
-from phenoloom.report.embedding import embed
+from phenoloom.report.embedding import embed, embed_similarity
 from phenoloom.report.style import natural, shorten
 
 #: Profiles in one figure of plates; mechanisms named in a scatter plot; pairs of compounds on a map.
@@ -66,7 +67,7 @@ def add_plates(gallery, plates, strata, task, learned):
             rows.reset_index(drop=True),
             title if batch == ALL_BATCHES else f"{title}, {shorten(batch, 40)}",
             f"Each point is the mean average precision of a plate, n = {rows['plate'].nunique():,}; boxes hold the "
-            "middle half of them. A query is a treated well; its candidates are "
+            "middle half of them. In brackets: compounds that ask on a plate, on average. A query is a treated well; its candidates are "
             + _candidates(rows["candidates"].iloc[0])
             + f". Stars above a reference: Welch's t-test of {shorten(learned, 30)} against it (ns: p of 0.05 or more; "
             f"* below {STARS[0]:g}, ** {STARS[1]:g}, *** {STARS[2]:g}, **** {STARS[3]:g}; none with fewer than two "
@@ -112,7 +113,8 @@ def _boxes(rows, tests, profiles, learned):
                         said = stars(pvalues.get(profile, np.nan))
                         size = 7 if said == "ns" else 9
                         axis.text(x, highest * 1.06, said, ha="center", va="bottom", fontsize=size)
-            ticks = [_tick(compounds, side) for compounds in groups]
+            asking = of_side.groupby("compounds")["n_compounds"].mean()
+            ticks = [_tick(compounds, side, asking[compounds]) for compounds in groups]
             axis.set_xticks(range(len(groups)), ticks)
             axis.tick_params(axis="x", length=0, labelcolor=style.INK)
             axis.set_xlim(-0.55, len(groups) - 0.45)
@@ -126,11 +128,11 @@ def _boxes(rows, tests, profiles, learned):
     return figure
 
 
-def _tick(compounds, side):
-    """Words below a group of boxes; compounds that taught on these plates are said to have."""
+def _tick(compounds, side, number):
+    """Words below a group of boxes, with how many compounds ask; those that taught on these plates are said to have."""
     words = COMPOUND_WORDS[compounds]
     taught = "\n(taught)" if (compounds, side) == (TRAIN, TRAIN) else ""
-    return f"{words}\ncompounds{taught}"
+    return f"{words}\ncompounds ({number:.0f}){taught}"
 
 
 def _box(axis, x, values, width, colour):
@@ -247,8 +249,11 @@ def add_maps(gallery, tables, compounds, learned, seed, **options):
     for profile, (table, features) in tables.items():
         own = table[table["Metadata_Control"].astype(str) != "negative"]
         chosen = own[own["Metadata_Perturbation"].isin(names)] if names else own
-        values = chosen[features].to_numpy(np.float64)
-        found = embed(values, seed, **{**options, "perplexity": None})
+        settings = {**options, "perplexity": None}
+        if is_similarity(chosen):
+            found = embed_similarity(similarity_of(chosen), seed, **settings)
+        else:
+            found = embed(chosen[features].to_numpy(np.float64), seed, **settings)
         if isinstance(found, str):
             gallery.note(f"{title}, {profile}: nothing to show because there is {found}.")
             return
