@@ -274,7 +274,12 @@ def test_features_that_a_plate_lacks_are_left_out_of_all(tmp_path):
     keys = {"Metadata_Plate": ["P"], "Metadata_Well": ["A01"]}
     write_table(tmp_path / "a.parquet", pd.DataFrame({**keys, "Cells_a": [1.0], "Cells_b": [1.0]}))
     write_table(tmp_path / "b.parquet", pd.DataFrame({**keys, "Cells_b": [1.0]}))
-    assert store.shared_features([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == (["Cells_b"], {"Cells_a": 1})
+    assert store.shared_features([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == (
+        ["Cells_b"],
+        {"Cells_a": "missing in 1 plate"},
+    )
+    with pytest.raises(InputError, match="no feature but those on the block list: "):
+        store.shared_features([tmp_path / "a.parquet", tmp_path / "b.parquet"], ["*_b"])
     write_table(tmp_path / "c.parquet", pd.DataFrame({**keys, "Cells_c": [1.0]}))
     with pytest.raises(InputError, match="share no feature: .*a.parquet, .*c.parquet"):
         store.shared_features([tmp_path / "a.parquet", tmp_path / "c.parquet"])

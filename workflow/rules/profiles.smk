@@ -201,15 +201,16 @@ rule relevance:
         "../envs/torch.yaml"
     threads: 2
     resources:
-        # A well's cells at a time, and the profiles of all wells: 384 of 2,048 numbers take 3 MB, with their pairs 20.
+        # A well's cells at a time, and the profiles of all wells: 384 of 2,048 numbers take 3 MB, some 25 while read.
         mem_mb=memory(
             2500,
-            20,
+            25,
             lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
         ),
     params:
         options=relevance_options,
         plates=config["report"]["relevance"]["plates"],
+        blocklist=lambda wildcards: learned_step(wildcards)["blocklist"],
         code=code_of("relevance", "torch"),
     script:
         "../scripts/relevance.py"

@@ -167,8 +167,9 @@ rule figure_umap:
     resources:
         mem_mb=memory(
             1500,
-            10,
-            lambda wildcards: len(study.units(wildcards.dataset, wildcards.representation)),
+            1,
+            lambda wildcards: 10 * len(study.units(wildcards.dataset, wildcards.representation))
+            + square_mb(wildcards, 6),
         ),
     params:
         options=config["report"]["umap"],

@@ -19,11 +19,12 @@ def main(snakemake):
         units = prepared(
             Path(given.table), steps, run.ledger, dropped, layout=layout, plates=plates, imaged=imaged_wells(given)
         )
-        features, lacking = shared_features(given.tables)
-        for name, number in lacking.items():
+        options = learned(steps)
+        features, left_out = shared_features(given.tables, options["blocklist"])
+        for name, reason in left_out.items():
             if name in units.features:
-                dropped.add("feature", name, "deep_sets", f"missing in {number} plates", run.wildcards["plate"])
-        write_cells(units, features, learned(steps), made.cells, made.wells, made.cell_keys, run.ledger, run.origin())
+                dropped.add("feature", name, "deep_sets", reason, run.wildcards["plate"])
+        write_cells(units, features, options, made.cells, made.wells, made.cell_keys, run.ledger, run.origin())
         dropped.write(made.dropped)
         run.ledger.write(made.ledger)
 

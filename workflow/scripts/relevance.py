@@ -20,7 +20,7 @@ def main(snakemake):
             Cells(given.cells, given.cell_wells),
             pd.concat([read_table(path) for path in given.cell_keys], ignore_index=True),
             *read_wells(given.wells),
-            shared_features(given.tables)[0],
+            shared_features(given.tables, params.blocklist)[0],
             params.options,
             params.plates,
             run.ledger,

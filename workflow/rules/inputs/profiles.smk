@@ -18,7 +18,7 @@ _learned_chains = [name for name, steps in config["profiles"].items() if chains.
 _averaged = [name for name in config["profiles"] if name not in _learned_chains]
 
 #: Options of the step deep_sets that its network does not depend on.
-_NOT_OF_NETWORK = ("threads", "memory_mb", "hours", "minimum_cells")
+_NOT_OF_NETWORK = ("threads", "memory_mb", "hours", "minimum_cells", "blocklist")
 
 #: Keys of a dataset that say how its plate maps are read.
 LAYOUT_OPTIONS = ("platemap_columns", "annotations", "controls")

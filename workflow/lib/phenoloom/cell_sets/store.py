@@ -2,6 +2,7 @@
 
 import functools
 import os
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
@@ -21,18 +22,21 @@ OPEN = 64
 MEND = "write it again"
 
 
-def shared_features(tables):
-    """(features that all tables of cells have, {feature: number of tables that lack it}), in the first one's order.
+def shared_features(tables, blocklist=()):
+    """(features that all tables of cells have, in the first one's order, {feature: why it is left out}).
 
-    Raises InputError, naming the tables, when they share none.
+    blocklist: names or patterns of features to leave out. Raises InputError, naming the tables, when none is left.
     """
     found = [feature_columns(pq.read_schema(path)) for path in tables]
     names = list(dict.fromkeys(name for features in found for name in features))
     lacking = {name: sum(name not in features for features in map(set, found)) for name in names}
-    shared = [name for name in names if not lacking[name]]
+    left_out = {name: f"missing in {count(number, 'plate')}" for name, number in lacking.items() if number}
+    left_out |= {name: "on the block list" for name in names if any(fnmatchcase(name, one) for one in blocklist)}
+    shared = [name for name in names if name not in left_out]
     if not shared:
-        raise InputError(f"the tables of cells share no feature: {', '.join(map(str, tables))}")
-    return shared, {name: number for name, number in lacking.items() if number}
+        but = " but those on the block list" if "on the block list" in left_out.values() else ""
+        raise InputError(f"the tables of cells share no feature{but}: {', '.join(map(str, tables))}")
+    return shared, left_out
 
 
 def write_cells(units, features, options, array, wells, keys, ledger, origin=None):
