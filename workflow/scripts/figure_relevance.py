@@ -11,7 +11,7 @@ from phenoloom.core.tables import read_index, read_table
 from phenoloom.report.gallery import Gallery
 from phenoloom.report.montage import display_colours
 from phenoloom.report.relevance import add_correlations, add_histograms
-from phenoloom.report.relevant_cells import Images, add_cells, add_field, choose_wells, placed_cells
+from phenoloom.report.relevant_cells import KEYS, Images, add_cells, add_field, choose_wells, placed_cells
 
 
 def main(snakemake):
@@ -36,8 +36,9 @@ def draw_cells(gallery, snakemake, cells, wells, title, seed):
         gallery.note(f"No pictures of cells: {title} has no images, only the table that entered.")
         return
     chosen = choose_wells(wells, options["wells"])
+    shown = cells.merge(chosen[KEYS], on=KEYS)
     try:
-        placed, name = placed_cells(cells, {decode(Path(path).stem): path for path in given.tables})
+        placed, name = placed_cells(shown, {decode(Path(path).stem): path for path in given.tables})
     except InputError as error:
         gallery.note(f"No pictures of cells of {title}: {error}.")
         return

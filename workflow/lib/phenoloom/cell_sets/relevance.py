@@ -1,15 +1,14 @@
 """Which cells a learned profile rests on: sensitivity, critical points, and both combined.
 
 Source: CytoSummaryNet, van Dijk et al. 2024, interpretability analysis and its equation 3; critical points as in
-PointNet, Qi et al. 2017, arXiv:1612.00593.
+PointNet, Qi et al. 2017, arXiv:1612.00593; SupCon, Khosla et al. 2020, arXiv:2004.11362.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pytorch_metric_learning.losses import SupConLoss
-from pytorch_metric_learning.utils.loss_and_miner_utils import get_all_pairs_indices
+from torch.nn.functional import normalize
 
 #: Cells of a well that are in the network at a time.
 BLOCK = 8192
@@ -34,19 +33,28 @@ def loss_gradients(profiles, labels, chosen, temperature):
     profiles: (W, dim) of all wells of the loss. labels: (W,). chosen: (n,) rows of the wells that ask, such as those of
     a plate; all others take part as what they are near to or far from, so that a compound finds its replicates on other
     plates too. Each derivative has length 1, for only differences between cells of one well count, and its own length
-    may be too small for float32; all are 0 where no two wells share a label, or all do.
+    may be too small for float32; all are 0 where no well shares its label with another.
     """
     rest = np.setdiff1d(np.arange(len(labels)), chosen)
     codes = torch.as_tensor(np.unique(np.asarray(labels, str), return_inverse=True)[1][np.append(chosen, rest)])
     own = torch.as_tensor(profiles[chosen], dtype=torch.float64).requires_grad_(True)
-    every = torch.cat([own, torch.as_tensor(profiles[rest], dtype=torch.float64)])
-    first, same, second, other = get_all_pairs_indices(codes[: len(own)], codes)
-    itself = first == same
-    pairs = first[~itself], same[~itself], second, other
-    loss = SupConLoss(temperature=temperature)(own, codes[: len(own)], pairs, ref_emb=every, ref_labels=codes)
-    (gradients,) = torch.autograd.grad(loss, own)
+    (gradients,) = torch.autograd.grad(_sup_con(own, torch.as_tensor(profiles[rest]), codes, temperature), own)
     lengths = gradients.norm(dim=1, keepdim=True)
     return torch.where(lengths > 0, gradients / lengths, 0).float().numpy()
+
+
+def _sup_con(own, rest, codes, temperature):
+    """SupCon of the wells `own` (n, dim) among themselves and `rest` (m, dim); codes: (n + m,) of their labels.
+
+    As SupConLoss of pytorch-metric-learning, which would hold several copies of all wells.
+    """
+    unit, fixed = normalize(own), normalize(rest.to(own.dtype))
+    similar = torch.cat([unit @ unit.T, unit @ fixed.T], dim=1) / temperature
+    itself = torch.eye(*similar.shape, dtype=torch.bool)
+    same = (codes[: len(own), None] == codes) & ~itself
+    shares = similar - similar.masked_fill(itself, -torch.inf).logsumexp(dim=1, keepdim=True)
+    losses = -(shares * same).sum(dim=1) / same.sum(dim=1).clamp(min=1)
+    return losses.sum() / same.any(dim=1).sum().clamp(min=1)
 
 
 def relevance(network, cells, gradient, block=BLOCK):

@@ -48,8 +48,8 @@ def score_cells(network, cells, keys, wells, profiles, features, options, plates
         gradients = loss_gradients(profiles, labels, own, options["temperature"])
         if not gradients.any():
             ledger.add(
-                f"no other well of any plate shares its {options['label']} with a well of plate {plate}, or all do: "
-                "nothing is to be told apart, and the relevance of its cells is their activation alone",
+                f"no other well of any plate shares its {options['label']} with a well of plate {plate}: the loss asks "
+                "for nothing, and the relevance of its cells is their activation alone",
                 severity="flagged",
                 unit="plate",
                 plate=plate,

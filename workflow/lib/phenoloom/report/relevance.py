@@ -54,15 +54,14 @@ def _likeness(rising, falling):
         return ["Relevance goes with no feature: none varies among these cells, or all are equally relevant."]
     largest = both["Correlation_Combined"].abs().max()
     if largest < WEAK:
-        return [f"Relevance goes with no single feature: the strongest correlation is {number(largest, 2)}."]
+        return [f"Relevance hardly goes with any single feature: the strongest correlation is {number(largest, 2)}."]
     parts = []
-    for rows, word, most in ((rising, "larger", 1), (falling, "smaller", -1)):
+    for rows, word in ((rising, "larger"), (falling, "smaller")):
         if len(rows):
             row = rows.iloc[0]
-            apart = most * (row["Mean_Most"] - row["Mean_Least"])
-            means = f", {number(apart, 2)} between the means of both ends" if apart > 0 else ""
-            parts.append(f"{word} in {row['Feature']} (r = {number(row['Correlation_Combined'], 2)}{means})")
-    said = [f"The most relevant cells are {' and '.join(parts)}."]
+            numbers = (number(row[name], 2) for name in ("Correlation_Combined", "Mean_Most", "Mean_Least"))
+            parts.append("{} in {} (r = {}; mean {} against {})".format(word, row["Feature"], *numbers))
+    said = [f"The most relevant cells are {' and '.join(parts)} than the least relevant."]
     kinds = both.loc[both["Category"] != "", "Category"].value_counts()
     if len(kinds):
         most = ", ".join(f"{name} {number}" for name, number in kinds.head(3).items())
@@ -78,8 +77,8 @@ def _comparison(features):
     rest = " and ".join(f"{number(means[score], 2)} of {SCORES[score]}" for score in ordered[1:])
     paper = "as in the paper" if ordered[0] == "Combined" else "where in the paper it is their combination"
     return [
-        f"Of the three scores, {SCORES[ordered[0]]} goes with features most, {paper}: the mean |r| of its {CHART} "
-        f"strongest features is {number(means[ordered[0]], 2)}, against {rest}."
+        f"Of the three scores, {SCORES[ordered[0]]} goes with features most, {paper}: the mean |r| of its "
+        f"{min(CHART, len(features))} strongest features is {number(means[ordered[0]], 2)}, against {rest}."
     ]
 
 
@@ -93,6 +92,7 @@ def table_rows(features):
     """Rows of the report's tables of features: {`rising`: list of dict, `falling`: list of dict}, CHART of each."""
     names = {"Feature": "feature", "Compartment": "compartment", "Category": "category"}
     names |= {f"Correlation_{score}": score.lower() for score in SCORES}
+    names |= {"Mean_Most": "most", "Mean_Least": "least"}
     parts = zip(("rising", "falling"), strongest(features, CHART), strict=True)
     return {name: rows[list(names)].rename(columns=names).to_dict("records") for name, rows in parts}
 
@@ -162,7 +162,7 @@ def add_correlations(gallery, features, title):
         figure,
         pd.concat(split, ignore_index=True),
         f"Features that go with relevance: {title}",
-        f"Pearson correlation of features, as the network sees them, with the relevance of cells: the {CHART} "
-        f"strongest of either sign by combined relevance, of {count(len(features), 'feature')}; marks: the same features "
-        "with sensitivity and with activation alone.",
+        f"Pearson correlation of features, as the network sees them, with the relevance of cells: the {lines} "
+        f"strongest of either sign by combined relevance, of {count(len(features), 'feature')}. Marks: the same "
+        "features with sensitivity and with activation alone.",
     )

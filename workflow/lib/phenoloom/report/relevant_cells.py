@@ -13,7 +13,7 @@ from phenoloom.cell_sets.chosen import LEAST, MOST
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import read_table
 from phenoloom.core.words import count
-from phenoloom.metric_learning.splits import stream
+from phenoloom.metric_learning.splits import TEST, stream
 from phenoloom.report import style
 from phenoloom.report.gallery import pages
 from phenoloom.report.montage import composite, display_ranges, draw_outlines, field_pixels, read_masks
@@ -64,12 +64,13 @@ class Images:
 
 
 def choose_wells(wells, number):
-    """At most `number` wells (rows), each of another perturbation: those with the most cells at both ends, at the end
-    that has fewer; ties by plate and well. Wells without a cell at either end come last.
+    """At most `number` wells (rows), each of another perturbation: those of test plates first, then by the number of
+    cells at the end of relevance that has fewer, the most first; ties by plate and well.
     """
-    both = np.minimum(wells["Most"], wells["Least"])
-    ordered = wells.assign(_both=both).sort_values(["_both", *KEYS], ascending=[False, True, True], kind="stable")
-    return ordered.drop_duplicates("Metadata_Perturbation").head(number).drop(columns="_both")
+    order = wells.assign(_seen=wells["Metadata_PlateSide"] != TEST, _both=-np.minimum(wells["Most"], wells["Least"]))
+    ordered = wells.loc[order.sort_values(["_seen", "_both", *KEYS], kind="stable").index]
+    again = ordered.duplicated("Metadata_Perturbation") & (ordered["Metadata_Perturbation"] != "")
+    return ordered[~again].head(number)
 
 
 def placed_cells(cells, tables):
@@ -123,9 +124,10 @@ def add_cells(gallery, wells, cells, images, name, size, per, seed, title):
             rows[[*FIELD, *NUMBERS, "End", "Combined", "row", "column"]].reset_index(drop=True),
             f"Most and least relevant cells: {title}",
             f"Cells of the most (> {MOST:g}, green) and the least relevant (< {LEAST:g}, purple) of their well, drawn "
-            "by the study's seed and not by eye. The wells are those with the most cells at both ends, each of another "
-            f"perturbation. {_channels_in(images.colours)}; {size} pixels aside{outlined}; brightness is the same "
-            f"everywhere. n = {count(len(rows), 'cell')} of {count(len(own), 'well')}.{page_text(page, split)}",
+            "by the study's seed and not by eye. The wells are those of test plates first, then those with the most "
+            f"cells at both ends, each of another perturbation. {_channels_in(images.colours)}; {size} pixels aside"
+            f"{outlined}; brightness is the same everywhere. "
+            f"n = {count(len(rows), 'cell')} of {count(len(own), 'well')}.{page_text(page, split)}",
             kind="image",
             group="cells",
             page=page,
