@@ -245,6 +245,22 @@ def test_a_rate_of_another_pipeline_is_said(study, tmp_path, monkeypatch):
     assert any("holds no measured rate" in line for line in listed(study))
 
 
+def test_an_evaluation_of_features_on_a_similarity_is_said(study):
+    measured = {"pipeline": str(TRANSLOCATION), "minutes_per_job": 1, "seconds_per_site": 30}
+    study["datasets"]["d"]["features"] = {"cellprofiler": measured}
+    study["profiles"]["fusion"] = [{"aggregate": {"dispersion": "mad"}}, {"fuse": {}}]
+    study["evaluation"] = {
+        "dose": {"metric": "dose_response"},
+        "strength": {"metric": "activity", "method": "energy", "of": ["cellprofiler/*"]},
+        "replicates": {"metric": "mean_average_precision"},
+        "z_prime": {"metric": "control_separation", "of": ["cellprofiler/default"]},
+    }
+    found = [line for line in listed(study) if "is a similarity" in line]
+    assert [line.split()[:3] for line in found] == [
+        ["error", "d/cellprofiler/fusion:", f"evaluation.{name}"] for name in ("dose", "strength")
+    ]
+
+
 def test_an_evaluation_of_nothing_is_said(study):
     study["evaluation"] = {"nsc": {"of": ["cellprofilr/default"]}}
     study["datasets"]["d"]["features"] = {"cellprofiler": {"pipeline": "x", "minutes_per_job": 1}}

@@ -66,6 +66,16 @@ def test_the_schema_rejects_what_is_no_chain(steps):
         ([{"normalize": {"method": "spherize"}}, {"aggregate": {}}], "cells", "spherize"),
         ([{"normalize": {"by": "batch"}}, {"aggregate": {}}], "sites", "by plate"),
         ([{"feature_select": {}}, {"aggregate": {}}], "cells", "feature_select works on wells"),
+        ([{"aggregate": {}}, {"fuse": {}}], "cells", "add dispersion or covariances"),
+        ([{"aggregate": {"covariances": 9}}, {"fuse": {}}, {"normalize": {}}], "cells", "move normalize before it"),
+        ([{"fuse": {}}, {"fuse": {}}], "wells", "move fuse before it"),
+        (
+            [{"aggregate": {"dispersion": "std"}}, {"fuse": {}}, {"consensus": {"operation": "modz"}}],
+            None,
+            "the mean of",
+        ),
+        ([{"fuse": {}}, {"aggregate": {"dispersion": "std"}}], None, "move aggregate before it"),
+        ([{"deep_sets": {}}, {"fuse": {}}], "cells", "deep_sets makes none"),
     ],
 )
 def test_problems_are_said(steps, level, word):

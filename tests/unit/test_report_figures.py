@@ -6,6 +6,7 @@ import pytest
 import report_study
 
 from phenoloom.core.tables import read_table
+from phenoloom.profiles.similarities import with_similarity
 from phenoloom.report import embedding, illumination, plates, run_times, scores, style, summary
 from phenoloom.report.gallery import Gallery, read_gallery
 
@@ -186,6 +187,25 @@ def test_both_maps_are_figures_and_t_sne_can_be_left_out(gallery, tmp_path):
     alone = Gallery(tmp_path / "alone", gallery.origin)
     embedding.add_maps(alone, table, features, 1, "d/r/p", perplexity=None)
     assert [entry.name for entry in alone.entries] == ["umap"]
+
+
+def test_similarities_are_mapped_as_such(gallery):
+    layout = report_study.layout(["P1"], 40)
+    table = report_study.profiles(layout).head(40)
+    metadata = table[[name for name in table if name.startswith("Metadata_")]]
+    same = np.arange(40) % 2 == (np.arange(40) % 2)[:, None]
+    noise = np.random.default_rng(0).uniform(0, 0.01, (40, 40))
+    wells = with_similarity(metadata, np.where(same, 0.04, 0.02) + noise + noise.T)
+    features = [name for name in wells if name.startswith("Similarity_")]
+    embedding.add_maps(gallery, wells, features, 1, "d/r/fusion")
+    assert [entry.name for entry in gallery.entries] == ["umap", "tsne"]
+    assert "of the similarities between 40 wells" in gallery.entries[0].caption
+    for name in ("umap", "tsne"):
+        xy = read_table(gallery.folder / f"{name}.parquet")[["X", "Y"]].to_numpy()
+        distances = np.linalg.norm(xy[:, None] - xy[None], axis=2) + np.diag(np.full(40, np.inf))
+        assert (distances.argmin(axis=1) % 2 == np.arange(40) % 2).mean() > 0.9
+    embedding.add_maps(gallery, wells.head(4), features, 1, "d/r/fusion")
+    assert len(gallery.entries) == 2 and "only 4 wells, too few" in gallery.notes[0]
 
 
 def test_categories_keep_their_look_and_the_rest_is_grey():

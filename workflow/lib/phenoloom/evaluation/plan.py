@@ -68,6 +68,12 @@ def fits(dataset, representation, pattern):
     return len(wanted) == 2 and fnmatchcase(dataset, wanted[0]) and fnmatchcase(representation, wanted[1])
 
 
+def needs_features(options):
+    """Whether an evaluation measures features, which a profile that is a similarity between wells has not."""
+    metric, method = options.get("metric"), options.get("method")
+    return metric in ("control_separation", "dose_response") or (metric, method) == ("activity", "energy")
+
+
 def comparisons(evaluations, combinations):
     """Pairs of profiles whose scores are compared unit by unit, in the order of `combinations`.
 

@@ -76,6 +76,7 @@ def preflight(config, threads=4):
         except InputError as error:
             findings.append(Finding("error", dataset, str(error)))
     try:
+        findings += _of_similarities(config)
         estimates.append(_cost(_last_jobs(config), {}))
     except InputError as error:
         findings.append(Finding("error", config["study"], str(error)))
@@ -558,13 +559,37 @@ def _fitted_over_plates(config, name):
     return bool(fitted_over_plates(config["profiles"][name]))
 
 
+def _of_similarities(config):
+    """Evaluations of features that are to run on a profile without any."""
+    from phenoloom.evaluation import plan
+    from phenoloom.profiles.chain import fuses
+
+    asking = {name: one for name, one in (config.get("evaluation") or {}).items() if plan.needs_features(one)}
+    found = plan.combinations(asking, _profiles_of_wells(config))
+    return [
+        Finding(
+            "error",
+            "/".join(profile),
+            f"evaluation.{name} needs features, and a profile that ends in fuse is a similarity; name other profiles "
+            "in its `of`",
+        )
+        for name, *profile in found
+        if fuses(config["profiles"][profile[-1]])
+    ]
+
+
+def _profiles_of_wells(config):
+    """(dataset, representation, profile) of all profiles of wells."""
+    of_wells = [name for name, block in config["datasets"].items() if not (block.get("samples") or block.get("merge"))]
+    return [(dataset, *pair) for dataset in of_wells for pair in _profiled(config, dataset)]
+
+
 def _last_jobs(config):
     """{rule: jobs} of the whole study."""
     # What is evaluated is written in the config. Raises InputError where a pattern fits no profile.
     from phenoloom.evaluation import plan
 
-    of_wells = [name for name, block in config["datasets"].items() if not (block.get("samples") or block.get("merge"))]
-    combinations = [(dataset, *pair) for dataset in of_wells for pair in _profiled(config, dataset)]
+    combinations = _profiles_of_wells(config)
     evaluations = config.get("evaluation") or {}
     of_cells = {name: options for name, options in evaluations.items() if options.get("level") == "cells"}
     others = {name: options for name, options in evaluations.items() if name not in of_cells}

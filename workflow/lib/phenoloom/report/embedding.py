@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from phenoloom.core.words import count
+from phenoloom.profiles.similarities import is_similarity, similarity_of
 from phenoloom.report import style
 from phenoloom.report.style import natural, share, shorten
 from phenoloom.report.summary import LAYOUT, role, with_layout_columns
@@ -108,14 +109,42 @@ def embed(values, seed, neighbors=15, min_dist=0.1, metric="cosine", components=
     return maps
 
 
-def _umap(block, seed, neighbors, min_dist, metric):
+def embed_similarity(values, seed, neighbors=15, min_dist=0.1, maximum=20000, perplexity=30, **of_features):
+    """Maps, as by `embed`, of similarities (n, n) between profiles, or a sentence that says why there are none.
+
+    The distance is 1 - similarity / the largest one between two profiles. of_features: options without a use here.
+    """
+    n, notes = len(values), []
+    if n < FEWEST:
+        return f"only {count(n, 'well')}, too few for a map of similarities"
+    rows = np.arange(n)
+    if n > maximum:
+        notes.append(f"every {n / maximum:.1f}th of {n:,} wells")
+        rows = np.linspace(0, n - 1, maximum).round().astype(int)
+    others = values[np.ix_(rows, rows)]
+    np.fill_diagonal(others, 0)
+    distances = np.maximum(0, 1 - others / others.max())
+    np.fill_diagonal(distances, 0)
+    start = principal_components(others, 2, centred=True)
+    neighbors = min(neighbors, len(rows) - 1)
+    method = f"of the similarities between {len(rows):,} wells"
+    xy = _umap(distances, seed, neighbors, min_dist, "precomputed", start)
+    maps = [Map("UMAP", xy, rows, f"UMAP {method} ({neighbors} neighbours, min_dist {min_dist:g}, seed {seed})", notes)]
+    if perplexity is not None:
+        xy = t_sne(distances, seed, perplexity, "precomputed", (1e-4 * start / start[:, 0].std()).astype(np.float32))
+        method = f"t-SNE {method} (perplexity at most {perplexity:g}, seed {seed})"
+        maps.append(Map("t-SNE", xy, rows, method, notes))
+    return maps
+
+
+def _umap(block, seed, neighbors, min_dist, metric, init="pca"):
     import umap
 
     model = umap.UMAP(
         n_neighbors=neighbors,
         min_dist=min_dist,
         metric=metric,
-        init="pca",
+        init=init,
         random_state=seed,
         n_jobs=1,
         low_memory=True,
@@ -123,12 +152,15 @@ def _umap(block, seed, neighbors, min_dist, metric):
     return np.asarray(model.fit_transform(block), np.float64)
 
 
-def t_sne(values, seed, perplexity, metric):
-    """t-SNE (n, 2) of values (n, d), from their principal components on; perplexity at most a third of n."""
+def t_sne(values, seed, perplexity, metric, init="pca"):
+    """t-SNE (n, 2) of values (n, d), from their principal components on; perplexity at most a third of n.
+
+    init: where the n start (n, 2), for a metric `precomputed`, of which `values` (n, n) are the distances.
+    """
     from sklearn.manifold import TSNE
 
     perplexity = min(perplexity, (len(values) - 1) / 3)
-    model = TSNE(perplexity=perplexity, metric=metric, init="pca", random_state=seed, n_jobs=1)
+    model = TSNE(perplexity=perplexity, metric=metric, init=init, random_state=seed, n_jobs=1)
     return np.asarray(model.fit_transform(np.asarray(values, np.float32)), np.float64)
 
 
@@ -138,7 +170,11 @@ def add_maps(gallery, table, features, seed, profile, **options):
     table: well-level profiles. features: names of its feature columns. profile: its name, for the title.
     """
     title = f"Map of the wells: {profile}"
-    maps = embed(table[features].to_numpy(np.float64) if len(features) else np.zeros((len(table), 0)), seed, **options)
+    if is_similarity(table):
+        maps = embed_similarity(similarity_of(table), seed, **options)
+    else:
+        values = table[features].to_numpy(np.float64) if len(features) else np.zeros((len(table), 0))
+        maps = embed(values, seed, **options)
     if isinstance(maps, str):
         gallery.note(f"{title}: nothing to show because there is {maps} (of {count(len(table), 'well')}).")
         return
