@@ -119,6 +119,29 @@ def test_the_page_says_whether_it_helps_and_what_it_costs(folder):
     assert section.count("<img") == len(names)
 
 
+def test_cells_of_treated_wells_have_a_relevance_and_names(folder):
+    scored = folder / PROFILES / "learned/relevance"
+    found, wells = pd.read_parquet(scored / "cells.parquet"), pd.read_parquet(scored / "wells.parquet")
+    assert len(found) == 3 * 10 * 120 and set(wells["Metadata_Perturbation"]) == {f"c{n}" for n in range(5)}
+    limits = found.groupby(["Metadata_Plate", "Metadata_Well"], observed=True)[["Sensitivity", "Combined"]]
+    assert (limits.min() == 0).all(axis=None) and (limits.max() == 1).all(axis=None)
+    entered = pd.read_parquet(folder / f"{RESULTS}/d/representations/cells/cells/all.parquet")
+    named = entered.iloc[found["Metadata_Row"]]
+    for name in ("Metadata_Plate", "Metadata_Well"):
+        assert named[name].astype(str).tolist() == found[name].astype(str).tolist()
+    table = pd.read_parquet(scored / "features.parquet").set_index("Feature")
+    expected = np.corrcoef(named["Cells_a"], found["Combined"])[0, 1]
+    # Cells are standardised by plate, which these are already.
+    assert table.loc["Cells_a", "Correlation_Combined"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_page_says_what_relevant_cells_are_like_and_why_there_are_no_pictures(folder):
+    page = (folder / RESULTS / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="s-relevance"') : page.index('<section id="s-ledger"')]
+    assert "3,600 cells of 30 treated wells on 3 plates (P1, P3, P 2) were scored" in section
+    assert section.count("<img") == 2 and "d/cells/learned has no images" in section
+
+
 def test_nothing_reruns_without_a_change_and_training_after_one(folder):
     assert due(folder) == set()
     changed = config()
@@ -127,4 +150,4 @@ def test_nothing_reruns_without_a_change_and_training_after_one(folder):
     found = due(folder)
     (folder / CONFIG).write_text(yaml.safe_dump(config(), sort_keys=False))
     assert {"deep_sets", "aggregate_learned", "profile", "evaluate"} <= found and "aggregate" not in found
-    assert {"aggregation_scores", "figure_aggregation"} <= found
+    assert {"aggregation_scores", "figure_aggregation", "relevance", "figure_relevance"} <= found
