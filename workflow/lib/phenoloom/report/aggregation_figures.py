@@ -67,8 +67,8 @@ def add_plates(gallery, plates, strata, task, learned):
             rows.reset_index(drop=True),
             title if batch == ALL_BATCHES else f"{title}, {shorten(batch, 40)}",
             f"Each point is the mean average precision of a plate, n = {rows['plate'].nunique():,}; boxes hold the "
-            "middle half of them. In brackets: compounds that ask on a plate, on average. A query is a treated well; its "
-            "candidates are "
+            "middle half of them. In brackets: compounds that ask on a plate, on average. A query is a treated "
+            "well, its candidates are "
             + _candidates(rows["candidates"].iloc[0])
             + f". Stars above a reference: Welch's t-test of {shorten(learned, 30)} against it (ns: p of 0.05 or more; "
             f"* below {STARS[0]:g}, ** {STARS[1]:g}, *** {STARS[2]:g}, **** {STARS[3]:g}; none with fewer than two "
