@@ -204,7 +204,7 @@ class Broken(SetBatches):
 def test_training_that_is_stopped_goes_on_and_ends_the_same(tmp_path):
     wells = correlated(0, wells=3, cells=50)
     whole = learned(wells, tmp_path / "whole", epochs=6)
-    options = {"temperature": 0.1, "patience": 1000, "train": {**TRAIN, "epochs": 6}}
+    options = {"temperature": 0.07, "patience": 1000, "train": {**TRAIN, "epochs": 6}}
     sampling, folder = SetSampling(wells.lengths, wells.labels, DRAWN, 1), prepare(tmp_path / "halves", "one")
     with pytest.raises(InputError, match="the disk is gone"):
         fit(SetContrast(network(), options, 4, 1), Broken(wells, sampling), options["train"], folder)
