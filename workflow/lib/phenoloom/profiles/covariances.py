@@ -10,8 +10,8 @@ from phenoloom.core.errors import InputError
 #: Columns that each covariance counts in.
 NONZERO = 4
 
-#: The projection of so many features takes half a gigabyte; it grows with their square.
-MOST_FEATURES = 5000
+#: The projection of so many features takes a gigabyte; it grows with their square.
+MOST_FEATURES = 3000
 
 
 class Projection:
@@ -55,12 +55,13 @@ def upper_covariances(values):
     known = present.sum(axis=1, keepdims=True)
     whole = np.where(present, values, 0)
     centred = np.where(present, whole - whole.sum(axis=1, keepdims=True) / np.maximum(known, 1), 0)
-    shared = np.full((1, 1), values.shape[1] - 1.0)
-    if not present.all():
-        shared = present.astype(np.float64) @ present.T - 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        products = np.where(shared > 0, (centred @ centred.T) / shared, np.nan)
-    return products[np.triu_indices(len(values))]
+    shared = np.full((len(values), len(values)), values.shape[1] - 1.0)
+    lacking = ~present.all(axis=1)
+    shared[lacking] = present[lacking].astype(np.float64) @ present.T - 1
+    shared[:, lacking] = shared[lacking].T
+    upper = np.triu_indices(len(values))
+    products, shared = (centred @ centred.T)[upper], shared[upper]
+    return np.divide(products, shared, out=np.full(len(products), np.nan), where=shared > 0)
 
 
 def _keys(names, seed):

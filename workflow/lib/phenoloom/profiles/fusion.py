@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import norm
 
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import feature_columns, metadata_columns
@@ -47,46 +46,66 @@ def affinity(distances, neighbours, mu):
     is the kernel of the authors' software (SNFtool), free of the distances' unit; that of the paper is not.
     Source: Wang et al. 2014, doi:10.1038/nmeth.2810.
     """
-    nearest = np.sort(distances, axis=1)[:, 1 : neighbours + 1].mean(axis=1)
-    deviations = mu * (nearest[:, None] + nearest[None, :] + distances) / 3
-    return norm.pdf(distances, scale=np.maximum(deviations, np.finfo(float).eps))
+    neighbours = min(neighbours, len(distances) - 1)
+    near = np.partition(distances, neighbours, axis=1)[:, : neighbours + 1].sum(axis=1) / neighbours  # itself adds 0
+    deviations = near[:, None] + near[None, :]
+    deviations += distances
+    deviations *= mu / 3
+    np.maximum(deviations, np.finfo(float).eps, out=deviations)
+    density = distances / deviations
+    np.exp(-0.5 * density**2, out=density)
+    density /= deviations
+    density /= np.sqrt(2 * np.pi)
+    return density
 
 
 def fused(networks, neighbours, iterations):
     """One network (n, n), symmetric, of the affinities (n, n) of several: each is diffused along its own nearest
-    neighbours towards the mean of the others, `iterations` times.
+    neighbours towards the mean of the others, `iterations` times. The networks are overwritten.
 
     Source: Wang et al. 2014, doi:10.1038/nmeth.2810, its equations 2 to 6.
     """
     local = [_nearest(one, neighbours) for one in networks]
-    networks = [_normalised(one) for one in networks]
+    for network in networks:
+        _normalise(network)
     for _ in range(iterations):
         total = sum(networks)
-        for number, (own, network) in enumerate(zip(local, networks, strict=True)):
-            others = (total - network) / (len(networks) - 1)
-            networks[number] = _normalised((own @ (own @ others).T).T)
+        for own, network in zip(local, networks, strict=True):
+            others = total - network
+            others /= len(networks) - 1
+            for rows in _row_blocks(network):
+                network[rows] = (own @ (own[rows] @ others).T).T
+            _normalise(network)
     return sum(networks) / len(networks)
 
 
-def _normalised(network):
-    """Half for itself and half for all others, in proportion; made symmetric."""
-    result = network.copy()
-    np.fill_diagonal(result, 0)
-    result /= 2 * np.maximum(result.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    np.fill_diagonal(result, 0.5)
-    return (result + result.T) / 2
+def _normalise(network):
+    """Half for itself and half for all others, in proportion; made symmetric. In place, for squares are large."""
+    np.fill_diagonal(network, 0)
+    network /= 2 * np.maximum(network.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    np.fill_diagonal(network, 0.5)
+    network += network.T
+    network /= 2
 
 
 def _nearest(network, neighbours):
     """Sparse (n, n): each row's shares of itself and its nearest neighbours, zero for all others."""
     n = len(network)
-    ranked = network.copy()
-    np.fill_diagonal(ranked, np.inf)
-    columns = np.argsort(-ranked, axis=1, kind="stable")[:, : neighbours + 1]
+    size = min(neighbours + 1, n)
+    columns = np.empty((n, size), dtype=np.int64)
+    for rows in _row_blocks(network):
+        block = -network[rows]
+        block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
+        columns[rows] = np.argpartition(block, size - 1, axis=1)[:, :size]
     shares = np.take_along_axis(network, columns, axis=1)
     shares /= shares.sum(axis=1, keepdims=True)
-    ends = np.arange(0, columns.size + 1, columns.shape[1])
-    return sparse.csr_array((shares.ravel(), columns.ravel(), ends), shape=(n, n))
+    return sparse.csr_array((shares.ravel(), columns.ravel(), np.arange(0, columns.size + 1, size)), shape=(n, n))
+
+
+def _row_blocks(network):
+    """Slices of rows of a square, a thousand each, so that what is made of one stays small."""
+    n = len(network)
+    return [slice(first, min(first + 1000, n)) for first in range(0, n, 1000)]
 
 
 def _complete_kinds(frame, dropped, step):
@@ -114,6 +133,7 @@ def _distances(frame, names, kind, step):
             f"{len(names)} columns of {kind}, so that they correlate with none; filter them, or normalise before"
         )
     values /= lengths[:, None]
-    distances = np.maximum(0, 1 - values @ values.T)
+    distances = 1 - values @ values.T
+    np.maximum(distances, 0, out=distances)
     np.fill_diagonal(distances, 0)
-    return (distances + distances.T) / 2
+    return distances
