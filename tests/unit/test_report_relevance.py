@@ -1,13 +1,12 @@
 """The report's part on which cells count: what it says, and that its pictures are of the cells that it names."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import report_study
 import tifffile
 
 from phenoloom.core.errors import InputError
@@ -16,9 +15,6 @@ from phenoloom.report import relevance, relevant_cells
 from phenoloom.report.gallery import Gallery, read_gallery
 from phenoloom.report.page import Section
 from phenoloom.report.relevant_cells import Images, add_cells, add_field, choose_wells, placed_cells
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
-import figure_relevance
 
 HOSTILE = 'x"; rm -rf ~ #<script>alert(1)</script>'
 KEY = ("d", "cells", "learned")
@@ -228,15 +224,10 @@ def test_fields_that_cannot_be_read_are_named_and_the_others_shown(study, tmp_pa
 
 def drawn(tmp_path, **inputs):
     """What the rule figure_relevance writes: (entries, notes)."""
-    given = type("Input", (dict,), {"__getattr__": dict.__getitem__})(inputs)
-    params = SimpleNamespace(
-        options={"wells": 4, "per": 2, "crop": 21}, colours={"red": "none"}, channels={"DNA": {}}, seed=1
-    )
-    params.items = lambda: {"seed": 1}.items()
+    params = {"options": {"wells": 4, "per": 2, "crop": 21}, "colours": {"red": "none"}, "channels": {"DNA": {}}}
     wildcards = dict(zip(("dataset", "representation", "profile"), KEY, strict=True))
-    snakemake = SimpleNamespace(input=given, params=params, wildcards=wildcards, threads=1, rule="figure_relevance")
-    snakemake.output, snakemake.log, snakemake.resources = [str(tmp_path / "out")], [str(tmp_path / "log")], {}
-    figure_relevance.main(snakemake)
+    given = {"input": inputs, "output": {"folder": tmp_path / "out"}, "params": params, "wildcards": wildcards}
+    report_study.run("figure_relevance", tmp_path / "log", **given)
     return read_gallery(tmp_path / "out")
 
 
