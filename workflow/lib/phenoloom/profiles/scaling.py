@@ -180,9 +180,10 @@ def _tell_constant(frame, reference, name, options, ledger, step):
         word, treated = "range", "centred but not scaled"
     constant = list(spread.index[spread == 0])
     if constant:
+        alike = "" if options["method"] == "mean_absolute_deviation" else ", as pycytominer does"
         ledger.add(
             f"{len(constant)} features have a {word} of 0 among the {int(reference.sum())} reference wells of {name}, "
-            f"{constant[0]} among them: step {step} leaves them {treated}, as pycytominer does",
+            f"{constant[0]} among them: step {step} leaves them {treated}{alike}",
             severity="flagged",
             unit="feature",
             count=len(constant),
