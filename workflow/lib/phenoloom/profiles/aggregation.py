@@ -208,8 +208,8 @@ class Units:
         return metadata, starts, ((part, self._block(features[part], order)) for part in parts)
 
     def keys_by_well(self):
-        """DataFrame of the units in the order of `by_well`, once that was asked for: plate, well, what names them within,
-        and Metadata_Row, their row in the table.
+        """DataFrame of the units in the order of `by_well`, once that was asked for: plate, well, what names them
+        within, and Metadata_Row, their row in the table.
         """
         order, *_ = self._order()
         places = self.rows_of_wells.loc[self.codes[order], KEYS].reset_index(drop=True)
