@@ -6,7 +6,7 @@ from phenoloom.cell_sets.stratification import VALIDATION
 from phenoloom.core.words import count, duration
 from phenoloom.evaluation.aggregation import MECHANISMS, PLATE, REPLICATES
 from phenoloom.evaluation.aggregation_tables import ALL_BATCHES, CELLS, NETWORK_CELLS, SIDES, WELLS
-from phenoloom.metric_learning.splits import ALL, TRAIN
+from phenoloom.metric_learning.splits import ALL, TEST, TRAIN
 from phenoloom.profiles.chain import learned
 from phenoloom.report.aggregation_figures import COMPOUND_WORDS, PLATES
 from phenoloom.report.contents import capped
@@ -29,7 +29,8 @@ def aggregation_view(key, strata, sizes, card, jobs, chains, figures):
     dataset, representation, profile = key
     references = [name for name in sizes.loc[sizes["files"] == WELLS, "profile"] if name != profile]
     averaged = [name for name in references if learned(chains.get(name) or []) is None]
-    rows, total = capped(_rows(strata), ROWS)
+    test_first = strata.sort_values("plate_side", key=lambda sides: sides != TEST, kind="stable")
+    rows, total = capped(_rows(test_first), ROWS)
     return {
         "name": f"{dataset}/{representation}/{profile}",
         "profile": profile,

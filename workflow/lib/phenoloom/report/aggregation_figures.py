@@ -112,8 +112,15 @@ def _boxes(rows, tests, profiles, learned):
                     _box(axis, x, values, 0.8 / len(profiles), colours[profile])
                     if profile != learned:
                         said = stars(pvalues.get(profile, np.nan))
-                        size = 7 if said == "ns" else 9
-                        axis.text(x, highest * 1.06, said, ha="center", va="bottom", fontsize=size)
+                        axis.text(
+                            x,
+                            highest * 1.06,
+                            said,
+                            ha="center",
+                            va="bottom",
+                            fontsize=7 if said == "ns" else 9,
+                            rotation=90 if len(profiles) > 3 else 0,
+                        )
             asking = of_side.groupby("compounds")["n_compounds"].mean()
             ticks = [_tick(compounds, side, asking[compounds]) for compounds in groups]
             axis.set_xticks(range(len(groups)), ticks)
