@@ -475,3 +475,38 @@ def test_shuffled_labels_are_as_many_of_each_on_every_side():
     assert (found != labels).any()
     for side in ("train", "test"):
         assert sorted(found[sides == side]) == sorted(labels[sides == side])
+
+
+def test_odd_wells_and_few_compounds_train_to_profiles_and_rows_of_the_ledger(tmp_path):
+    """A compound with one well, one with all of its wells on one plate, a well of one cell, missing values, a plate
+    that lacks a feature, and fewer compounds than a step is to hold.
+    """
+    wells = [("P1", "single", 10), *[("P1", "together", 10)] * 3]
+    wells += [(plate, "spread", cells) for plate in ("P1", "P2") for cells in (1, 10)]
+    rng, arrays, tables, ledger = np.random.default_rng(0), [], [], Ledger("test")
+    for plate in ("P1", "P2"):
+        rows = [
+            (f"A{n + 1:02d}", name) for n, (own, name, cells) in enumerate(wells) if own == plate for _ in range(cells)
+        ]
+        table = pd.DataFrame(rows, columns=["Metadata_Well", "Metadata_Perturbation"]).assign(Metadata_Plate=plate)
+        names = ["Cells_a", "Cells_b", *(["Cells_lacking"] if plate == "P1" else [])]
+        values = rng.normal(size=(len(table), len(names))).astype(np.float32)
+        values[::4, 0] = np.nan
+        tables.append(tmp_path / f"{plate}.cells.parquet")
+        write_table(tables[-1], pd.concat([table, pd.DataFrame(values, columns=names)], axis=1))
+    features, left_out = store.shared_features(tables)
+    assert features == ["Cells_a", "Cells_b"] and left_out == {"Cells_lacking": "missing in 1 plate"}
+    for path in tables:
+        made = [path.with_suffix(ending) for ending in (".npy", ".wells.parquet", ".keys.parquet")]
+        units = Units(path, "cells", ledger, Dropped(), None, None)
+        store.write_cells(units, features, {"minimum_cells": 1}, *made, ledger)
+        arrays.append(made[:2])
+    cells = store.Cells(*zip(*arrays, strict=True))
+    paths = {name: tmp_path / f"out.{name}" for name in ("weights", "card", "log", "wells")}
+    options = OF_STEP | {"label": "Perturbation", "test_plates": [], "validation_share": 0, "samples": "all"}
+    options |= {"sets": DRAWN | {"classes": 16, "cells": None}}
+    train(options, cells, paths, prepare(tmp_path / "c", "x"), seed=1, threads=1, gpus=0, ledger=ledger)
+    found = wells_of_plate(load(paths["weights"]), cells, pd.read_parquet(paths["wells"]))
+    assert len(found) == len(wells) and np.isfinite(found.filter(like="DeepSets_").to_numpy()).all()
+    said = " ".join(ledger.frame()["reason"])
+    assert "single has a single well of train" in said and "missing values of 1 feature" in said
