@@ -10,12 +10,13 @@ from pytorch_metric_learning.losses import SupConLoss
 
 from phenoloom.cell_sets import store
 from phenoloom.cell_sets.batches import SetBatches
-from phenoloom.cell_sets.learning import SetContrast, Validation, profiles, replicate_retrieval
+from phenoloom.cell_sets.learning import SetContrast, Validation, replicate_retrieval
 from phenoloom.cell_sets.network import DeepSets, counts_matrix
 from phenoloom.cell_sets.sampling import SetSampling
 from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, stratify
-from phenoloom.cell_sets.train import load, save, shuffled, train, trained_in
-from phenoloom.cell_sets.wells import wells_of_plate
+from phenoloom.cell_sets.train import shuffled, train, trained_in
+from phenoloom.cell_sets.weights import load, save
+from phenoloom.cell_sets.wells import profiles, wells_of_plate
 from phenoloom.core.errors import InputError
 from phenoloom.core.ledger import Ledger
 from phenoloom.core.tables import write_table

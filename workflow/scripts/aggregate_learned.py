@@ -5,7 +5,7 @@ import shutil
 import torch
 
 from phenoloom.cell_sets.store import Cells
-from phenoloom.cell_sets.train import load
+from phenoloom.cell_sets.weights import load
 from phenoloom.cell_sets.wells import wells_of_plate
 from phenoloom.core.job import job
 from phenoloom.core.tables import read_table

@@ -5,7 +5,7 @@ import torch
 
 from phenoloom.cell_sets.relevant_cells import score_cells
 from phenoloom.cell_sets.store import Cells, shared_features
-from phenoloom.cell_sets.train import load
+from phenoloom.cell_sets.weights import load
 from phenoloom.cell_sets.wells import read_wells
 from phenoloom.core.job import job
 from phenoloom.core.tables import read_table

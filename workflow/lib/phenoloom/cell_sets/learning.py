@@ -13,6 +13,7 @@ from pytorch_metric_learning.losses import SupConLoss
 from sklearn.metrics import average_precision_score
 
 from phenoloom.cell_sets.network import counts_matrix
+from phenoloom.cell_sets.wells import profiles
 from phenoloom.training.learner import Learner
 
 
@@ -70,18 +71,6 @@ class Validation:
     def __call__(self, network):
         """Score of a network, NaN when no two wells share a compound."""
         return replicate_retrieval(profiles(network, self.cells, self.wells), self.labels)
-
-
-@torch.no_grad()
-def profiles(network, cells, wells):
-    """Profiles (n, dim) float32 of wells, a well's cells in memory at a time."""
-    network, device = network.eval(), next(network.parameters()).device
-    found = np.zeros((len(wells), network.dim), np.float32)
-    for row, well in enumerate(wells):
-        values = torch.from_numpy(cells.read(well)).to(device)
-        found[row] = network.of_wells(values, torch.tensor([len(values)], device=device))[0].cpu().numpy()
-    network.train()
-    return found
 
 
 def replicate_retrieval(values, labels):

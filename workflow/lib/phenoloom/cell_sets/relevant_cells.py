@@ -9,7 +9,7 @@ import pandas as pd
 from phenoloom.cell_sets.chosen import LEAST, MOST, chosen_plates
 from phenoloom.cell_sets.relevance import BLOCK, Correlation, loss_gradients, relevance
 from phenoloom.cell_sets.stratification import labels_of, treated_wells
-from phenoloom.cell_sets.train import KEYS
+from phenoloom.cell_sets.wells import KEYS
 from phenoloom.core.errors import InputError
 from phenoloom.profiles.annotation import plain_text
 

@@ -1,21 +1,19 @@
 """Train the network of a learned aggregation on the cells of all plates: weights, card, log and who taught it."""
 
-import json
 import platform
 import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
 from phenoloom.cell_sets.batches import SetBatches
 from phenoloom.cell_sets.learning import SetContrast, Validation
 from phenoloom.cell_sets.network import DeepSets
 from phenoloom.cell_sets.sampling import SetSampling
 from phenoloom.cell_sets.stratification import COMPOUND_SIDE, PLATE_SIDE, SPLIT, VALIDATION, labels_of, stratify
-from phenoloom.core.errors import InputError
+from phenoloom.cell_sets.weights import save
+from phenoloom.cell_sets.wells import KEYS
 from phenoloom.core.files import atomic
 from phenoloom.core.provenance import versions
 from phenoloom.core.tables import write_table
@@ -27,10 +25,6 @@ from phenoloom.training.fit import fit
 from phenoloom.training.logs import TABLE
 from phenoloom.training.randomness import key
 
-#: Where the description of a network stands in the header of its weights.
-HEADER = "phenoloom"
-#: Columns of the table that says who taught.
-KEYS = ["Metadata_Plate", "Metadata_Well"]
 PACKAGES = ("torch", "pytorch-lightning", "pytorch-metric-learning", "safetensors", "numpy", "scikit-learn")
 
 
@@ -70,27 +64,6 @@ def train(options, cells, outputs, folder, *, seed, threads, gpus, ledger, input
     write_table(outputs["wells"], wells[[*KEYS, COMPOUND_SIDE, PLATE_SIDE, SPLIT]])
     card.write(outputs["card"], _card(options, wells, labels, learner, record, seed, inputs or {}))
     checkpoints.remove(folder)
-
-
-def save(network, path):
-    """Write a DeepSets as safetensors, what it is like in the header."""
-    told = {"features": network.n_features, "rho": list(network.options["rho"])}
-    told |= {name: network.options[name] for name in ("phi", "precision")}
-    tensors = {name: values.detach().contiguous() for name, values in network.state_dict().items()}
-    with atomic(path) as partial:
-        save_file(tensors, partial, metadata={HEADER: json.dumps(told, sort_keys=True)})
-
-
-def load(path):
-    """The DeepSets of a file that `save` wrote. Raises InputError where it is none."""
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            told = json.loads(file.metadata()[HEADER])
-        network = DeepSets(told["features"], told)
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path} holds no weights of a learned aggregation ({error}); train it again") from error
-    return network.eval()
 
 
 def shuffled(labels, sides, seed):

@@ -2,14 +2,27 @@
 
 import numpy as np
 import pandas as pd
+import torch
 
-from phenoloom.cell_sets.learning import profiles
-from phenoloom.cell_sets.train import KEYS
 from phenoloom.core.errors import InputError
 from phenoloom.core.tables import feature_columns, metadata_columns, read_table
 
+#: What names a well.
+KEYS = ["Metadata_Plate", "Metadata_Well"]
 #: Features of a learned profile, by number.
 FEATURE = "DeepSets_{:04d}"
+
+
+@torch.no_grad()
+def profiles(network, cells, wells):
+    """Profiles (n, dim) float32 of wells, a well's cells in memory at a time."""
+    network, device = network.eval(), next(network.parameters()).device
+    found = np.zeros((len(wells), network.dim), np.float32)
+    for row, well in enumerate(wells):
+        values = torch.from_numpy(cells.read(well)).to(device)
+        found[row] = network.of_wells(values, torch.tensor([len(values)], device=device))[0].cpu().numpy()
+    network.train()
+    return found
 
 
 def wells_of_plate(network, cells, sides):
