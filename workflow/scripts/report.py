@@ -11,6 +11,7 @@ from phenoloom.core.job import job
 from phenoloom.core.provenance import read_origin, versions
 from phenoloom.core.tables import feature_columns, read_table
 from phenoloom.metric_learning.splits import ALL, TEST, TRAIN
+from phenoloom.profiles.similarities import is_similarity
 from phenoloom.report.aggregation import aggregation_view
 from phenoloom.report.assembly import CellDataset, Dataset, page
 from phenoloom.report.contents import environment_pins, version_rows
@@ -72,12 +73,12 @@ def main(snakemake):
 
 
 def shape(wells, treatments, dropped):
-    """Sizes of one set of profiles."""
-    features = feature_columns(pq.read_schema(wells))
+    """Sizes of one set of profiles; one of similarities has no features."""
+    schema = pq.read_schema(wells)
     return {
         "wells": pq.read_metadata(wells).num_rows,
         "treatments": pq.read_metadata(treatments).num_rows,
-        "features": len(features),
+        "features": 0 if is_similarity(schema.names) else len(feature_columns(schema)),
         "dropped": int(dropped.loc[dropped["kind"] == "feature", "name"].nunique()),
     }
 
