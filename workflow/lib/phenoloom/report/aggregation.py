@@ -29,8 +29,9 @@ def aggregation_view(key, strata, sizes, card, jobs, chains, figures):
     dataset, representation, profile = key
     references = [name for name in sizes.loc[sizes["files"] == WELLS, "profile"] if name != profile]
     averaged = [name for name in references if learned(chains.get(name) or []) is None]
-    test_first = strata.sort_values("plate_side", key=lambda sides: sides != TEST, kind="stable")
-    rows, total = capped(_rows(test_first), ROWS)
+    # What speaks of new data first: the page holds a part of the rows.
+    order = np.lexsort([strata["batch"] != ALL_BATCHES, strata["plate_side"] != TEST])
+    rows, total = capped(_rows(strata.iloc[order]), ROWS)
     return {
         "name": f"{dataset}/{representation}/{profile}",
         "profile": profile,
