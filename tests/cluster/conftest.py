@@ -12,12 +12,10 @@ import finished_study
 
 
 def pytest_collection_modifyitems(items):
-    """All tests here need Slurm and CellProfiler; `make test` takes the smoke run only."""
+    """All tests here need Slurm and CellProfiler, and minutes: they are run by `make test-slurm` and `make test-full`."""
     for item in items:
         if HERE in Path(item.path).parents:
-            if item.path.name != "test_smoke.py":
-                item.add_marker(pytest.mark.cluster)
-            for mark in finished_study.needs_cellprofiler:
+            for mark in (pytest.mark.cluster, *finished_study.needs_cellprofiler):
                 item.add_marker(mark)
 
 

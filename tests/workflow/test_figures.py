@@ -9,7 +9,7 @@ import finished_study
 from finished_study import CONFIG, command
 from phenoloom.core.files import digest_file
 
-pytestmark = finished_study.needs_cellprofiler
+pytestmark = [*finished_study.needs_cellprofiler, pytest.mark.slow]
 
 FIGURES = "results/tiny/figures"
 
