@@ -12,7 +12,7 @@ import finished_study
 
 
 def pytest_collection_modifyitems(items):
-    """All tests here need Slurm and CellProfiler, and minutes: they are run by `make test-slurm` and `make test-full`."""
+    """All tests here need Slurm, CellProfiler and minutes: `make test-slurm` and `make test-full` run them."""
     for item in items:
         if HERE in Path(item.path).parents:
             for mark in (pytest.mark.cluster, *finished_study.needs_cellprofiler):
