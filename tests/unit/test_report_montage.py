@@ -187,3 +187,15 @@ def test_plates_are_spread():
 def test_long_names_break_into_lines():
     assert montage._wrap("a" * 50) == "a" * 23 + "\n" + "a" * 23 + "\n" + "a" * 4
     assert max(map(len, montage._wrap(report_study.HOSTILE * 3).split("\n"))) <= 23
+
+
+def test_functions_and_measurements_are_found_by_plate_and_channel(tmp_path):
+    for plate in ("B1~20P4", "P1"):
+        (tmp_path / plate).mkdir()
+        np.save(tmp_path / plate / "DNA.npy", np.full((2, 2), len(plate)))
+    paths = sorted(tmp_path.glob("*/DNA.npy"))
+    assert {key: int(values[0, 0]) for key, values in montage.read_functions(paths).items()} == {
+        ("B1 P4", "DNA"): 7,
+        ("P1", "DNA"): 2,
+    }
+    assert montage.by_plate([paths[1], paths[0], paths[1]]) == {"P1": [paths[1]] * 2, "B1 P4": [paths[0]]}

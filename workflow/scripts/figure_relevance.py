@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from phenoloom.core.errors import InputError
 from phenoloom.core.job import job
 from phenoloom.core.names import decode
 from phenoloom.core.tables import read_index, read_table
 from phenoloom.report.gallery import Gallery
-from phenoloom.report.montage import display_colours
+from phenoloom.report.montage import by_plate, display_colours, read_functions
 from phenoloom.report.relevance import add_correlations, add_histograms
 from phenoloom.report.relevant_cells import KEYS, Images, add_cells, add_field, choose_wells, placed_cells
 
@@ -42,13 +40,7 @@ def draw_cells(gallery, snakemake, cells, wells, title, seed):
     except InputError as error:
         gallery.note(f"No pictures of cells of {title}: {error}.")
         return
-    functions = {
-        (decode(Path(path).parent.name), Path(path).stem): np.load(path, mmap_mode="r", allow_pickle=False)
-        for path in given.get("functions", [])
-    }
-    masks = {}
-    for path in given.get("measurements", []):
-        masks.setdefault(decode(Path(path).parent.name), []).append(path)
+    functions, masks = read_functions(given.get("functions", [])), by_plate(given.get("measurements", []))
     colours = display_colours(gallery, snakemake.params.channels, snakemake.params.colours)
     images = Images(read_index(given.index), functions, masks, colours)
     add_cells(gallery, chosen, placed, images, name, options["crop"], options["per"], seed, title)

@@ -1,10 +1,12 @@
 """Montages: the same few fields of each perturbation, corrected for illumination, with the outlines of the objects."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from phenoloom.core.names import decode
 from phenoloom.core.words import count
 from phenoloom.report import style
 from phenoloom.report.gallery import pages
@@ -29,6 +31,22 @@ BLACK, FULL = 0.02, 0.997
 #: Perturbations in one figure of composites, and in that of single channels.
 MONTAGE_ROWS = 6
 CHANNEL_ROWS = 6
+
+
+def read_functions(paths):
+    """{(plate, channel): illumination function} of files `{plate}/{channel}.npy`, mapped and read where they are used."""
+    return {
+        (decode(Path(path).parent.name), Path(path).stem): np.load(path, mmap_mode="r", allow_pickle=False)
+        for path in paths
+    }
+
+
+def by_plate(paths):
+    """{plate: paths} of files `{plate}/{name}`, in their order."""
+    found = {}
+    for path in paths:
+        found.setdefault(decode(Path(path).parent.name), []).append(path)
+    return found
 
 
 def automatic_colours(channels, kinds):
