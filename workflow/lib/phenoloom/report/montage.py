@@ -34,7 +34,7 @@ CHANNEL_ROWS = 6
 
 
 def read_functions(paths):
-    """{(plate, channel): illumination function} of files `{plate}/{channel}.npy`, mapped and read where they are used."""
+    """{(plate, channel): illumination function} of files `{plate}/{channel}.npy`, mapped and not read yet."""
     return {
         (decode(Path(path).parent.name), Path(path).stem): np.load(path, mmap_mode="r", allow_pickle=False)
         for path in paths
